@@ -1,0 +1,70 @@
+// The front door: subcommands and exit codes, nothing else. Every error ends here, in one message on stderr.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <string>
+
+#include "cluster/commands.h"
+#include "kernels/error.h"
+#include "results/commands.h"
+#ifdef FARSCALE_MEASURE
+#include "bench/commands.h"
+#endif
+
+namespace farscale {
+namespace {
+
+#ifndef FARSCALE_MEASURE
+// The planner's build: the measuring commands exist, and say why they cannot.
+void add_absent_command(CLI::App& app, const char* name) {
+  CLI::App* command = app.add_subcommand(name, "not in this build: it plans, and does not measure");
+  command->allow_extras();
+  command->callback([] {
+    throw EnvironmentError("this farscale was built to plan only: rebuild with -DFARSCALE_MEASURE=ON to measure");
+  });
+}
+void add_devices_command(CLI::App& app, ExitCode&) { add_absent_command(app, "devices"); }
+void add_run_command(CLI::App& app, ExitCode&) { add_absent_command(app, "run"); }
+#endif
+
+void add_commands(CLI::App& app, ExitCode& exit_code) {
+  add_devices_command(app, exit_code);
+  add_run_command(app, exit_code);
+  add_fit_command(app, exit_code);
+  add_predict_command(app, exit_code);
+  add_backtest_command(app, exit_code);
+  add_plan_command(app, exit_code);
+  add_compare_command(app, exit_code);
+  add_workload_command(app, exit_code);
+  add_list_command(app, exit_code);
+}
+
+ExitCode run(int argc, char** argv) {
+  CLI::App app("Measures how fast GPUs train, and says what 50,000 to 300,000 of them will deliver.", "farscale");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("farscale ") + FARSCALE_VERSION);
+  ExitCode exit_code = ExitCode::kOk;
+  add_commands(app, exit_code);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? ExitCode::kOk : ExitCode::kBadInput;
+  }
+  return exit_code;
+}
+
+}  // namespace
+}  // namespace farscale
+
+int main(int argc, char** argv) {
+  try {
+    return static_cast<int>(farscale::run(argc, argv));
+  } catch (const farscale::Error& error) {
+    std::fprintf(stderr, "farscale: %s\n", error.what());
+    return static_cast<int>(error.code());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "farscale: unexpected: %s\n", error.what());
+    return static_cast<int>(farscale::ExitCode::kFailedCase);
+  }
+}

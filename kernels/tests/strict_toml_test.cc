@@ -1,0 +1,1 @@
+#include "kernels/strict_toml.h"

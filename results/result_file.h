@@ -1,0 +1,31 @@
+// Result files: a Run written as a Google Benchmark JSON document (context + one benchmarks[] row a repetition, plus our
+// `farscale` keys), and read back. Written after every case through a temporary name and a rename; never overwritten.
+#pragma once
+
+#include <string>
+
+#include "results/record.h"
+
+namespace farscale {
+
+// Holds the name of a result file for one run. The constructor fails with InputError when `path` exists already (the
+// message offers a free name) and EnvironmentError when its folder cannot be written.
+class ResultWriter {
+ public:
+  explicit ResultWriter(std::string path);
+  // Replaces this run's own file with the run so far; throws EnvironmentError on a full disk, earlier content intact.
+  void write(const Run& run);
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// Reads a result file of ours. Throws InputError naming file and place for missing, truncated or foreign files.
+Run read_result(const std::string& path);
+
+// Writes `text` to `path` through a temporary file in the same folder and a rename, without ever replacing an existing
+// file unless `replace`. Throws InputError (exists) or EnvironmentError (cannot write, disk full: says so).
+void write_file(const std::string& path, const std::string& text, bool replace = false);
+
+}  // namespace farscale
