@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Who may include whom: holds the include rule of ARCHITECTURE.md over every source file of the project.
+
+Prints each broken rule with its place, the reason and the likely fix; exits 1 if there is one.
+"""
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Room -> rooms whose headers it may include. A room may always include itself.
+MAY_INCLUDE = {
+    "kernels": set(),
+    "kernels/host": {"kernels"},
+    "kernels/mpi": {"kernels"},
+    "kernels/cuda": {"kernels"},
+    "results": {"kernels"},
+    "workloads": {"kernels"},
+    "bench": {"kernels", "results", "workloads"},
+    "cluster": {"kernels", "results", "workloads"},
+    "farscale.cc": {"kernels", "results", "bench", "cluster"},
+}
+
+# Headers that stay behind one door: pattern -> (rooms that may use it, reason).
+FENCED = {
+    r"toml\+\+": ({"kernels"}, "TOML is read through kernels/strict_toml.h, so that every unknown key is an error"),
+    r"benchmark/benchmark\.h": ({"bench"}, "Google Benchmark lives in bench, fenced in"),
+    r"mpi\.h": ({"kernels/mpi", "bench"}, "MPI is a module opened at run time (bench: the overhead program only)"),
+    r"(cblas|openblas_config|dnnl.*)\.h(pp)?": ({"kernels/host", "bench"},
+                                                "BLAS is a module opened at run time (bench: the overhead program only)"),
+    r"(cuda|cublas|nccl|nvml|cudnn)\w*\.h": ({"kernels/cuda"}, "CUDA is a module opened at run time"),
+}
+
+# Heavy headers: only in .cc files.
+HEAVY = re.compile(r"(nlohmann/json\.hpp|CLI/CLI\.hpp)")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
+
+
+def room_of(path):
+    parts = path.parts
+    if len(parts) == 1:
+        return parts[0]
+    if parts[0] == "kernels" and len(parts) > 2 and parts[1] in ("host", "mpi", "cuda"):
+        return f"kernels/{parts[1]}"
+    return parts[0]
+
+
+def broken_rules(path):
+    room = room_of(path)
+    in_test = "tests" in path.parts
+    for number, line in enumerate((ROOT / path).read_text(encoding="utf-8").splitlines(), 1):
+        match = INCLUDE.match(line)
+        if not match:
+            continue
+        target = match.group(2)
+        place = f"{path}:{number}"
+        target_path = pathlib.PurePosixPath(target)
+        if match.group(1) == '"' and (ROOT / target).exists():
+            other = room_of(target_path)
+            if other != room and other not in MAY_INCLUDE.get(room, set()):
+                allowed = ", ".join(sorted(MAY_INCLUDE.get(room, set()))) or "nothing"
+                yield (f"{place}: {room} includes {target}, but may include only {allowed}\n"
+                       f"  why: rooms meet in values and files, so that each can be built and tested alone\n"
+                       f"  fix: move what is shared down (kernels or results), or pass it in as a value")
+        for pattern, (rooms, reason) in FENCED.items():
+            if re.fullmatch(pattern, target.split("/")[-1] if "/" not in pattern else target) or re.match(pattern, target):
+                if room not in rooms and match.group(1) == "<":
+                    yield f"{place}: {room} includes <{target}>\n  why: {reason}\n  fix: use it from {', '.join(sorted(rooms))}"
+        if HEAVY.search(target) and path.suffix in (".h", ".cu", ".cuh") and not in_test:
+            yield f"{place}: a header includes {target}\n  why: it costs seconds in every file\n  fix: include it in the .cc file"
+
+
+def main():
+    files = [p.relative_to(ROOT) for p in ROOT.rglob("*")
+             if p.suffix in (".h", ".cc", ".cu", ".cuh") and "build" not in p.relative_to(ROOT).parts]
+    known = [f for f in files if room_of(f) in MAY_INCLUDE]
+    if len(known) < 10:
+        sys.exit(f"only {len(known)} source files found below {ROOT}: the check itself is broken")
+    problems = [problem for f in sorted(known) for problem in broken_rules(f)]
+    for problem in problems:
+        print(problem)
+    print(f"{len(known)} files, {len(problems)} broken rules")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
