@@ -67,7 +67,7 @@ std::string format_percent(double fraction) { return fmt::format("{:.1f} %", fra
 
 std::string format_count(double count) {
   std::string digits = fmt::format("{:.0f}", std::abs(count));
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(static_cast<size_t>(at), 1, ',');
   return count < 0 ? "-" + digits : digits;
 }
 

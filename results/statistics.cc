@@ -1,1 +1,114 @@
-// placeholder
+// Medians, quantiles, order-statistic intervals and the bootstrap of a ratio of medians.
+#include "results/statistics.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+std::vector<double> sorted(std::span<const double> values) {
+  if (values.empty()) throw InputError("statistics of no samples: expected at least one");
+  std::vector<double> result(values.begin(), values.end());
+  std::sort(result.begin(), result.end());
+  return result;
+}
+
+double quantile_of_sorted(std::span<const double> values, double q) {
+  const double at = q * double(values.size() - 1);
+  const auto below = static_cast<size_t>(std::floor(at));
+  const size_t above = std::min(below + 1, values.size() - 1);
+  const double weight = at - double(below);
+  return weight == 0 ? values[below] : values[below] + weight * (values[above] - values[below]);
+}
+
+double median_of_sorted(std::span<const double> values) {
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : values[half - 1] + (values[half] - values[half - 1]) / 2;
+}
+
+// The largest d with P(Binomial(n, 1/2) < d) <= 2.5 %: the order statistics d and n+1-d (counted from 1) enclose the
+// median with at least 95 %. 0 when there is none (n < 6).
+size_t enclosing_order(size_t n) {
+  const double log_half_n = -double(n) * std::log(2.0);
+  double log_choose = 0;  // log of C(n, i)
+  double below = 0;       // P(Binomial <= i)
+  for (size_t i = 0; i < n; ++i) {
+    below += std::exp(log_choose + log_half_n);
+    if (below > 0.025) return i;
+    log_choose += std::log(double(n - i)) - std::log(double(i + 1));
+  }
+  return 0;
+}
+
+// std::mt19937_64 is the same on every platform, the standard distributions are not: so indices are mapped here.
+class Resampler {
+ public:
+  explicit Resampler(uint64_t seed) : random_(seed) {}
+
+  // The median of a resample of `values` (sorted): only how often each was drawn is kept.
+  double median(std::span<const double> values) {
+    const size_t n = values.size();
+    counts_.assign(n, 0);
+    for (size_t i = 0; i < n; ++i) ++counts_[index(n)];
+    const size_t low_rank = (n - 1) / 2, high_rank = n / 2;  // equal for odd n
+    size_t low = n, at = 0, seen = 0;
+    for (;; ++at) {
+      seen += counts_[at];
+      if (low == n && seen > low_rank) low = at;
+      if (seen > high_rank) break;
+    }
+    return values[low] + (values[at] - values[low]) / 2;
+  }
+
+ private:
+  // Uniform in [0, n) by multiply and shift of the upper 32 bits: biased by at most n / 2^32.
+  size_t index(size_t n) { return static_cast<size_t>(((random_() >> 32) * uint64_t{n}) >> 32); }
+
+  std::mt19937_64 random_;
+  std::vector<uint32_t> counts_;
+};
+
+}  // namespace
+
+double median(std::span<const double> values) { return median_of_sorted(sorted(values)); }
+
+double quantile(std::span<const double> values, double q) {
+  if (!(q >= 0 && q <= 1)) throw InputError("a quantile's share must lie from 0 to 1");
+  return quantile_of_sorted(sorted(values), q);
+}
+
+Interval median_interval95(std::span<const double> values) {
+  const std::vector<double> order = sorted(values);
+  const size_t d = enclosing_order(order.size());
+  if (d == 0) return {order.front(), order.back()};
+  return {order[d - 1], order[order.size() - d]};
+}
+
+double relative_interval95(std::span<const double> values) {
+  const Interval interval = median_interval95(values);
+  const double centre = median(values);
+  const double width = interval.high - interval.low;
+  return width == 0 ? 0 : width / 2 / std::abs(centre);
+}
+
+RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span<const double> other, int draws,
+                                     uint64_t seed) {
+  const std::vector<double> base = sorted(baseline), changed = sorted(other);
+  if (draws < 1) throw InputError("a bootstrap needs at least one draw");
+  if (base.front() <= 0) throw InputError("a ratio needs a baseline above 0");
+  Resampler resampler(seed);
+  std::vector<double> ratios(static_cast<size_t>(draws));
+  for (double& ratio : ratios) {
+    const double denominator = resampler.median(base);
+    ratio = resampler.median(changed) / denominator;
+  }
+  std::sort(ratios.begin(), ratios.end());
+  return {.ratio = median_of_sorted(changed) / median_of_sorted(base),
+          .interval95 = {quantile_of_sorted(ratios, 0.025), quantile_of_sorted(ratios, 0.975)}};
+}
+
+}  // namespace farscale

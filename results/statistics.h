@@ -13,8 +13,8 @@ struct Interval {
   double high = 0;
 };
 
-double median(std::span<const double> values);                // of a non-empty set; even counts average the middle two
-double quantile(std::span<const double> values, double q);    // linear interpolation between order statistics (type 7)
+double median(std::span<const double> values);              // of a non-empty set; even counts average the middle two
+double quantile(std::span<const double> values, double q);  // linear interpolation between order statistics (type 7)
 
 // 95 % interval of the median from order statistics and the binomial distribution; below 6 samples, where no such
 // interval exists, the whole range. (Conover, Practical Nonparametric Statistics, 3.2.)
@@ -28,7 +28,7 @@ struct RatioEstimate {
   double ratio = 1;
   Interval interval95;
 };
-RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span<const double> other,
-                                     int draws = 10000, uint64_t seed = 1);
+RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span<const double> other, int draws = 10000,
+                                     uint64_t seed = 1);
 
 }  // namespace farscale
