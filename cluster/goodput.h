@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "cluster/quantity.h"
 
@@ -9,20 +10,54 @@ namespace farscale {
 
 // Daly's exact expectation: share of time that is progress with checkpoint cost `checkpoint_s` each `interval_s` of
 // work, mean time between failures `mtbf_s`, and `restart_s` from failure to progress (J. T. Daly, "A higher order
-// estimate of the optimum checkpoint interval for restart dumps", FGCS 22, 2006, eq. 13 rearranged).
+// estimate of the optimum checkpoint interval for restart dumps", FGCS 22, 2006, eq. 13 rearranged):
+// interval * exp(-restart/mtbf) / (mtbf * (exp((interval + checkpoint)/mtbf) - 1)). Failures during restart count.
+// Throws InputError unless mtbf_s > 0 and the others are not negative.
 double daly_goodput(double mtbf_s, double checkpoint_s, double restart_s, double interval_s);
 
-// The interval that maximises daly_goodput (found numerically; Daly's own expansion is the starting point).
+// Young's first-order interval sqrt(2 * checkpoint * mtbf) (CACM 17, 1974) and Daly's higher-order one (as above,
+// eq. 37): cross-checks of the numerical optimum, not used for results.
+double young_interval(double mtbf_s, double checkpoint_s);
+double daly_interval(double mtbf_s, double checkpoint_s);
+
+// Meta's linear form of the same share (Kokolis et al., "Revisiting Reliability in Large-Scale Machine Learning
+// Research Clusters", arXiv 2410.21680): a cross-check while failures are rare; below zero, and wrong, when they are
+// not.
+double linear_goodput(double mtbf_s, double checkpoint_s, double restart_s, double interval_s);
+
+// The interval that maximises daly_goodput (found numerically; Daly's own expansion is the starting point). It does not
+// depend on the restart cost. 0 when checkpoints are free.
 double best_checkpoint_interval(double mtbf_s, double checkpoint_s, double restart_s);
 
 struct FailureModel {
   Quantity node_failures_per_day;  // of one node
   Quantity checkpoint_s;           // blocking time of one checkpoint
   Quantity restart_s;              // detection, replacement, load and warm-up
+  Quantity
+      restart_s_per_1000_nodes;  // what a restart takes longer for each 1,000 nodes of the job: rendezvous, start-up
 };
 
 // Rates from the published fleets (RSC-1, RSC-2, Llama 3) and checkpoint and restart costs that are assumptions.
 FailureModel default_failure_model();
+
+// Nodes a job of `gpus` occupies, the last one perhaps in part.
+double nodes_of(double gpus, int gpus_per_node);
+
+// One draw of a failure model, and what it means for a job of `nodes` nodes at its best checkpoint interval.
+struct FailureDraw {
+  double node_failures_per_day = 0;
+  double checkpoint_s = 0;
+  double restart_s = 0;
+  double restart_s_per_1000_nodes = 0;
+
+  double mtbf_s(double nodes) const;
+  double restart_of_job_s(double nodes) const;
+  double goodput(double nodes) const;
+};
+
+// The draws of a model: independent streams for its figures, the same for the same seed.
+std::vector<FailureDraw> failure_draws(const FailureModel& model, int draws, uint64_t seed);
+FailureDraw median_failures(const FailureModel& model);
 
 struct GoodputEstimate {
   Estimate goodput;
@@ -30,6 +65,7 @@ struct GoodputEstimate {
   Estimate checkpoint_interval_s;
 };
 
+// Throws InputError for fewer than one GPU, GPU per node or draw.
 GoodputEstimate job_goodput(const FailureModel& model, int64_t gpus, int gpus_per_node, int draws, uint64_t seed);
 
 }  // namespace farscale
