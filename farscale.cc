@@ -1,6 +1,5 @@
 // The front door: subcommands and exit codes, nothing else. Every error ends here, in one message on stderr.
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <exception>
 #include <string>

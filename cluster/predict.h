@@ -1,5 +1,5 @@
-// Prediction: a workload on a number of GPUs of one kind, as step time with its breakdown and range. Cost is independent
-// of the number of GPUs. Used by the predict and backtest commands and by the fleet planner.
+// Prediction: a workload on a number of GPUs of one kind, as step time with its breakdown and range. Cost is
+// independent of the number of GPUs. Used by the predict and backtest commands and by the fleet planner.
 #pragma once
 
 #include <cstdint>
@@ -21,8 +21,8 @@ class Machine {
   const Data& data() const { return *data_; }
   const std::string& name() const;
   int gpus_per_node() const;
-  const Quantity& gpu_power_w() const;        // at training load, per GPU, without the rest of the node
-  const Quantity& node_power_w() const;       // whole node at training load
+  const Quantity& gpu_power_w() const;             // at training load, per GPU, without the rest of the node
+  const Quantity& node_power_w() const;            // whole node at training load
   double peak_flops_per_s(NumberType type) const;  // dense data sheet rate; 0 when unknown
 
  private:
@@ -34,8 +34,8 @@ Machine load_model(const std::string& path);             // model.json of `farsc
 std::vector<std::string> shipped_hardware();
 
 struct PredictOptions {
-  std::string layout = "auto";   // "auto" or "dp=.. tp=.."
-  int draws = 2000;              // Monte Carlo draws for the range
+  std::string layout = "auto";  // "auto" or "dp=.. tp=.."
+  int draws = 2000;             // Monte Carlo draws for the range
   uint64_t seed = 1;
 };
 
@@ -47,13 +47,13 @@ struct Prediction {
   int64_t gpus = 0;
   Layout layout;
   Estimate step_time_s;
-  Estimate samples_per_s;        // whole job, while it runs (without failures)
-  Estimate mfu;                  // model FLOPs over dense data sheet peak
-  Estimate scaling_efficiency;   // samples/s per GPU over that of the smallest single node of this machine
+  Estimate samples_per_s;       // whole job, while it runs (without failures)
+  Estimate mfu;                 // model FLOPs over dense data sheet peak
+  Estimate scaling_efficiency;  // samples/s per GPU over that of the smallest single node of this machine
   Breakdown breakdown_s;
-  Estimate exposed_comm_share;   // exposed communication over step time
+  Estimate exposed_comm_share;         // exposed communication over step time
   int64_t extrapolated_from_gpus = 0;  // largest GPU count the communication model was fitted on; 0: none, data sheet
-  std::string binding;           // "compute", "memory", "exposed communication", "stragglers", …
+  std::string binding;                 // "compute", "memory", "exposed communication", "stragglers", …
   std::vector<EvidenceLine> evidence;
   std::vector<std::string> warnings;
   // samples_per_s of every draw, so that a plan can combine it with its own draws of the same index and seed.

@@ -18,11 +18,11 @@ namespace farscale {
 using Facts = std::map<std::string, std::string>;
 
 struct DeviceReport {
-  std::string backend;               // "host", "cuda"
-  std::string name;                  // "AMD EPYC 9B45, 2 cores", "NVIDIA H100 80GB HBM3"
-  double memory_bytes = 0;           // capacity a case may use
-  double cache_bytes = 0;            // last-level cache: cold cases rotate buffers beyond it
-  Facts facts;                       // versions, core types, clocks
+  std::string backend;                // "host", "cuda"
+  std::string name;                   // "AMD EPYC 9B45, 2 cores", "NVIDIA H100 80GB HBM3"
+  double memory_bytes = 0;            // capacity a case may use
+  double cache_bytes = 0;             // last-level cache: cold cases rotate buffers beyond it
+  Facts facts;                        // versions, core types, clocks
   std::vector<std::string> warnings;  // "OpenBLAS picked Haswell on a Zen 5: set OPENBLAS_CORETYPE=SkylakeX", …
 };
 
@@ -31,8 +31,8 @@ enum class InputData : uint8_t { kNormal, kZeros, kConstant };
 struct OperationSettings {
   InputData data = InputData::kNormal;
   uint64_t seed = 1;
-  bool cold = true;                   // rotate operands through more than the last-level cache
-  const World* world = nullptr;       // the ranks a collective runs over; the caller keeps it alive
+  bool cold = true;              // rotate operands through more than the last-level cache
+  const World* world = nullptr;  // the ranks a collective runs over; the caller keeps it alive
 };
 
 // A result held against its reference.
@@ -49,8 +49,8 @@ class Queue;
 class Operation {
  public:
   virtual ~Operation() = default;
-  virtual Verdict verify() = 0;      // runs once and compares; every rank of a collective calls it together
-  virtual void run(Queue& queue) = 0;  // one run: done on return (host compute) or enqueued (threads, streams)
+  virtual Verdict verify() = 0;                 // runs once and compares; every rank of a collective calls it together
+  virtual void run(Queue& queue) = 0;           // one run: done on return (host compute) or enqueued (threads, streams)
   virtual Facts details() const { return {}; }  // algorithm, tile, workspace, buffers rotated, threads …
 };
 
@@ -91,8 +91,8 @@ class Backend {
 // What one farscale-<name>.so answers. `open` gives the backend or the reason why this machine has none.
 struct BackendModule {
   static constexpr int kVersion = 1;
-  int version;                                          // must equal kVersion
-  const char* name;                                     // "host", "cuda"
+  int version;                                            // must equal kVersion
+  const char* name;                                       // "host", "cuda"
   Maybe<std::unique_ptr<Backend>> (*open)(World& world);  // the world outlives the backend
 };
 

@@ -45,9 +45,9 @@ template <typename T>
 class Maybe {
  public:
   Maybe(T value) : value_(std::move(value)), has_value_(true) {}  // NOLINT(google-explicit-constructor)
-  static Maybe absent(std::string reason) {
+  static Maybe absent(const std::string& reason) {
     Maybe none;
-    none.reason_ = std::move(reason);
+    none.reason_ = reason;
     return none;
   }
   explicit operator bool() const { return has_value_; }

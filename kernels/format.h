@@ -7,11 +7,11 @@
 
 namespace farscale {
 
-std::string format_seconds(double time_s);            // "1.23 ms"
-std::string format_bytes(double bytes);               // "25.0 MiB" below are powers of 1024: sizes of buffers
+std::string format_seconds(double time_s);                   // "1.23 ms"
+std::string format_bytes(double bytes);                      // "25.0 MiB" below are powers of 1024: sizes of buffers
 std::string format_si(double value, std::string_view unit);  // "989 TFLOP/s", "3.35 TB/s" (powers of 1000)
-std::string format_percent(double fraction);          // "81.3 %"
-std::string format_count(double count);               // "300,000"
+std::string format_percent(double fraction);                 // "81.3 %"
+std::string format_count(double count);                      // "300,000"
 
 // A table with a header row; numbers right-aligned, text left-aligned, columns separated by two spaces.
 class TextTable {

@@ -28,9 +28,12 @@ Kind parse_kind(std::string_view what, std::string_view text, const std::array<K
 // Arrays read and written, in elements per element of the problem.
 int arrays_moved(MemoryKind kind) {
   switch (kind) {
-    case MemoryKind::kCopy: return 2;   // x, y
-    case MemoryKind::kTriad: return 3;  // x, y, z
-    case MemoryKind::kAdamW: return 7;  // read g p m v, write p m v
+    case MemoryKind::kCopy:
+      return 2;  // x, y
+    case MemoryKind::kTriad:
+      return 3;  // x, y, z
+    case MemoryKind::kAdamW:
+      return 7;  // read g p m v, write p m v
   }
   return 0;
 }
@@ -42,7 +45,9 @@ double GemmProblem::bytes() const {
   return elements * double(batch) * bytes_per_element(type);
 }
 
-std::string GemmProblem::layout() const { return fmt::format("{}{}", transpose_a ? 't' : 'n', transpose_b ? 't' : 'n'); }
+std::string GemmProblem::layout() const {
+  return fmt::format("{}{}", transpose_a ? 't' : 'n', transpose_b ? 't' : 'n');
+}
 
 std::string GemmProblem::name() const {
   const std::string head = fmt::format("gemm/{}/{}/{}x{}x{}", farscale::name(type), layout(), m, n, k);
@@ -57,9 +62,12 @@ void GemmProblem::validate() const {
 
 double MemoryProblem::flops() const {
   switch (kind) {
-    case MemoryKind::kCopy: return 0;
-    case MemoryKind::kTriad: return 2.0 * double(elements);
-    case MemoryKind::kAdamW: return 14.0 * double(elements);  // counted from the update of kernels/reference.h
+    case MemoryKind::kCopy:
+      return 0;
+    case MemoryKind::kTriad:
+      return 2.0 * double(elements);
+    case MemoryKind::kAdamW:
+      return 14.0 * double(elements);  // counted from the update of kernels/reference.h
   }
   return 0;
 }
@@ -89,38 +97,47 @@ void CollectiveProblem::validate() const {
 
 std::string_view name(MemoryKind kind) {
   switch (kind) {
-    case MemoryKind::kCopy: return "copy";
-    case MemoryKind::kTriad: return "triad";
-    case MemoryKind::kAdamW: return "adamw";
+    case MemoryKind::kCopy:
+      return "copy";
+    case MemoryKind::kTriad:
+      return "triad";
+    case MemoryKind::kAdamW:
+      return "adamw";
   }
   return "";
 }
 
 std::string_view name(CollectiveKind kind) {
   switch (kind) {
-    case CollectiveKind::kAllReduce: return "all_reduce";
-    case CollectiveKind::kReduceScatter: return "reduce_scatter";
-    case CollectiveKind::kAllGather: return "all_gather";
-    case CollectiveKind::kBroadcast: return "broadcast";
-    case CollectiveKind::kAllToAll: return "all_to_all";
+    case CollectiveKind::kAllReduce:
+      return "all_reduce";
+    case CollectiveKind::kReduceScatter:
+      return "reduce_scatter";
+    case CollectiveKind::kAllGather:
+      return "all_gather";
+    case CollectiveKind::kBroadcast:
+      return "broadcast";
+    case CollectiveKind::kAllToAll:
+      return "all_to_all";
   }
   return "";
 }
 
 MemoryKind parse_memory_kind(std::string_view text) { return parse_kind("memory kernel", text, kMemoryKinds); }
 
-CollectiveKind parse_collective_kind(std::string_view text) {
-  return parse_kind("collective", text, kCollectiveKinds);
-}
+CollectiveKind parse_collective_kind(std::string_view text) { return parse_kind("collective", text, kCollectiveKinds); }
 
 double bus_factor(CollectiveKind kind, int64_t ranks) {
   const double n = double(ranks);
   switch (kind) {
-    case CollectiveKind::kAllReduce: return 2 * (n - 1) / n;
+    case CollectiveKind::kAllReduce:
+      return 2 * (n - 1) / n;
     case CollectiveKind::kReduceScatter:
     case CollectiveKind::kAllGather:
-    case CollectiveKind::kAllToAll: return (n - 1) / n;
-    case CollectiveKind::kBroadcast: return 1;
+    case CollectiveKind::kAllToAll:
+      return (n - 1) / n;
+    case CollectiveKind::kBroadcast:
+      return 1;
   }
   return 0;
 }

@@ -23,7 +23,7 @@ struct GemmProblem {
   bool transpose_b = false;
 
   double flops() const { return 2.0 * double(m) * double(n) * double(k) * double(batch); }
-  double bytes() const;       // A and B read once, C written once
+  double bytes() const;        // A and B read once, C written once
   std::string layout() const;  // "nn", "nt", "tn", "tt"
   std::string name() const;    // "gemm/fp32/nn/1024x1024x1024", with "/b11" when batch > 1
   void validate() const;       // throws InputError

@@ -159,7 +159,8 @@ bool TomlTable::flag(std::string_view key, bool fallback) const {
 
 std::chrono::sys_days TomlTable::date(std::string_view key) const {
   const toml::node& value = require(*this, *node_, key, "a date like 2024-12-31");
-  if (!value.is_date()) fail(key, fmt::format("expected a date like 2024-12-31 (no quotes), found {}", shape_of(value)));
+  if (!value.is_date())
+    fail(key, fmt::format("expected a date like 2024-12-31 (no quotes), found {}", shape_of(value)));
   const toml::date date = *value.value<toml::date>();
   return std::chrono::year{date.year} / std::chrono::month{date.month} / std::chrono::day{date.day};
 }
@@ -169,7 +170,7 @@ std::chrono::sys_days TomlTable::date(std::string_view key, std::chrono::sys_day
 }
 
 std::string TomlTable::choice(std::string_view key, const std::vector<std::string>& valid) const {
-  const std::string value = text(key);
+  std::string value = text(key);
   if (std::find(valid.begin(), valid.end(), value) == valid.end()) fail(key, unknown_name(key, value, valid));
   return value;
 }

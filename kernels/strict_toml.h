@@ -25,7 +25,7 @@ inline constexpr Range kFraction{0, 1};
 // InputError when the key is missing; all throw on a wrong type or a value outside its range.
 class TomlTable {
  public:
-  bool has(std::string_view key) const;  // counts as asked for only if it is there
+  bool has(std::string_view key) const;   // counts as asked for only if it is there
   std::vector<std::string> keys() const;  // all keys, in file order; does not count as asking
 
   std::string text(std::string_view key) const;
@@ -40,7 +40,7 @@ class TomlTable {
   std::string choice(std::string_view key, const std::vector<std::string>& valid) const;  // nearest name on error
   std::string choice(std::string_view key, const std::vector<std::string>& valid, std::string_view fallback) const;
 
-  std::vector<std::string> texts(std::string_view key) const;    // empty when missing
+  std::vector<std::string> texts(std::string_view key) const;  // empty when missing
   std::vector<double> numbers(std::string_view key, Range range = {}) const;
   std::vector<int64_t> integers(std::string_view key, Range range = {}) const;
 

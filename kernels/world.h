@@ -22,13 +22,13 @@ class World {
   virtual ~World() = default;
   virtual int rank() const = 0;
   virtual int size() const = 0;
-  virtual int local_rank() const = 0;           // among the ranks of this host
-  virtual std::string library() const = 0;      // "Open MPI 4.1.4", "one process"
+  virtual int local_rank() const = 0;                  // among the ranks of this host
+  virtual std::string library() const = 0;             // "Open MPI 4.1.4", "one process"
   virtual std::vector<std::string> hosts() const = 0;  // host name of each rank
 
   virtual void barrier() const = 0;
-  virtual std::string broadcast(const std::string& text, int root = 0) const = 0;     // root's text, on every rank
-  virtual std::vector<std::string> gather(const std::string& text) const = 0;         // each rank's text, on every rank
+  virtual std::string broadcast(const std::string& text, int root = 0) const = 0;  // root's text, on every rank
+  virtual std::vector<std::string> gather(const std::string& text) const = 0;      // each rank's text, on every rank
   virtual std::vector<double> reduce(std::vector<double> values, Reduction op) const = 0;  // elementwise, on every rank
 
   // One collective on host memory, S = problem.bytes. Sizes of send and receive in bytes: all_reduce S -> S, broadcast
