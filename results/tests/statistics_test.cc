@@ -1,0 +1,155 @@
+// Medians, quantiles and intervals against known values, and their coverage by simulation.
+#include "results/statistics.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <numeric>
+#include <random>
+
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+using Values = std::vector<double>;
+
+Values first_integers(int n) {
+  Values values(static_cast<size_t>(n));
+  std::iota(values.begin(), values.end(), 1.0);
+  return values;
+}
+
+// Standard normal from mt19937_64 by Box and Muller: the same on every platform.
+class Normal {
+ public:
+  explicit Normal(uint64_t seed) : random_(seed) {}
+  double operator()() {
+    const double u = (double(random_() >> 11) + 0.5) / 9007199254740992.0;
+    const double v = (double(random_() >> 11) + 0.5) / 9007199254740992.0;
+    return std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v);
+  }
+  Values times(int n, double centre, double spread) {
+    Values values;
+    for (int i = 0; i < n; ++i) values.push_back(centre * std::exp(spread * (*this)()));
+    return values;
+  }
+
+ private:
+  std::mt19937_64 random_;
+};
+
+TEST(Statistics, MedianOfOddEvenOneAndUnordered) {
+  EXPECT_EQ(median(Values{3, 1, 2}), 2);
+  EXPECT_EQ(median(Values{4, 1, 3, 2}), 2.5);
+  EXPECT_EQ(median(Values{7}), 7);
+  EXPECT_EQ(median(Values{1, 1, 1, 1000}), 1);
+}
+
+TEST(Statistics, EmptySetIsRefused) {
+  EXPECT_THROW(median(Values{}), InputError);
+  EXPECT_THROW(quantile(Values{}, 0.5), InputError);
+  EXPECT_THROW(median_interval95(Values{}), InputError);
+  EXPECT_THROW(bootstrap_median_ratio(Values{}, Values{1}), InputError);
+  EXPECT_THROW(bootstrap_median_ratio(Values{0, 1}, Values{1}), InputError);
+}
+
+// Type 7 of Hyndman and Fan (R's and numpy's default): quantile(1:10, p) = 1 + 9p.
+TEST(Statistics, QuantileType7) {
+  const Values values = first_integers(10);
+  for (double q : {0.0, 0.1, 0.25, 0.5, 0.9, 0.99, 1.0}) EXPECT_NEAR(quantile(values, q), 1 + 9 * q, 1e-12) << q;
+  EXPECT_NEAR(quantile(Values{1, 2, 4, 8}, 0.4), 2.4, 1e-12);  // at 1.2: 2 + 0.2 * (4 - 2)
+  EXPECT_THROW(quantile(values, 1.5), InputError);
+  EXPECT_THROW(quantile(values, std::nan("")), InputError);
+}
+
+// Order statistics of the 95 % sign-test interval as tables of the binomial give them (e.g. Conover, table A3):
+// n = 6: 1 and 6; n = 10: 2 and 9; n = 20: 6 and 15; n = 25: 8 and 18; n = 100: 40 and 61.
+TEST(Statistics, MedianIntervalFromBinomialTables) {
+  const std::vector<std::array<int, 3>> table = {{6, 1, 6},   {8, 1, 8},   {9, 2, 8},   {10, 2, 9},
+                                                 {15, 4, 12}, {20, 6, 15}, {25, 8, 18}, {100, 40, 61}};
+  for (const auto& [n, low, high] : table) {
+    const Interval interval = median_interval95(first_integers(n));
+    EXPECT_EQ(interval.low, low) << n;
+    EXPECT_EQ(interval.high, high) << n;
+  }
+}
+
+TEST(Statistics, FewSamplesGiveTheWholeRange) {
+  EXPECT_EQ(median_interval95(Values{5}).low, 5);
+  const Interval interval = median_interval95(Values{3, 9, 1, 2, 8});
+  EXPECT_EQ(interval.low, 1);
+  EXPECT_EQ(interval.high, 9);
+}
+
+// Large sets: the interval approaches n/2 -+ 1.96 sqrt(n)/2, with no overflow of the binomial.
+TEST(Statistics, ManySamplesApproachTheNormalApproximation) {
+  const int n = 100000;
+  const Interval interval = median_interval95(first_integers(n));
+  EXPECT_NEAR(interval.high - interval.low, 1.96 * std::sqrt(n), 3);
+  EXPECT_NEAR(interval.low + interval.high, n + 1, 1e-9);
+}
+
+TEST(Statistics, RelativeIntervalIsHalfTheWidthOverTheMedian) {
+  EXPECT_NEAR(relative_interval95(first_integers(10)), (9 - 2) / 2.0 / 5.5, 1e-15);
+  EXPECT_EQ(relative_interval95(Values(9, 4.2)), 0);
+}
+
+TEST(Statistics, MedianIntervalCoversAsPromised) {
+  Normal normal(7);
+  int covered = 0;
+  constexpr int kTrials = 2000;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const Interval interval = median_interval95(normal.times(15, 1.0, 0.1));
+    covered += interval.low <= 1 && 1 <= interval.high;
+  }
+  EXPECT_GE(covered, 0.94 * kTrials);  // the exact probability for n = 15 is 96.5 %
+  EXPECT_LE(covered, 0.985 * kTrials);
+}
+
+TEST(Bootstrap, RatioOfConstantsIsExact) {
+  const RatioEstimate estimate = bootstrap_median_ratio(Values(5, 2.0), Values(7, 3.0));
+  EXPECT_EQ(estimate.ratio, 1.5);
+  EXPECT_EQ(estimate.interval95.low, 1.5);
+  EXPECT_EQ(estimate.interval95.high, 1.5);
+}
+
+TEST(Bootstrap, SeededAndPinned) {
+  const Values a = {1, 1.1, 0.9, 1.05, 1.2, 0.97, 1.01}, b = {1.3, 1.25, 1.4, 1.31, 1.22, 1.5};
+  const RatioEstimate one = bootstrap_median_ratio(a, b, 1000, 3), same = bootstrap_median_ratio(a, b, 1000, 3);
+  EXPECT_EQ(one.interval95.low, same.interval95.low);
+  EXPECT_EQ(one.interval95.high, same.interval95.high);
+  EXPECT_NEAR(one.ratio, 1.305 / 1.01, 1e-15);
+  EXPECT_LE(one.interval95.low, one.ratio);
+  EXPECT_GE(one.interval95.high, one.ratio);
+  EXPECT_GT(one.interval95.high - one.interval95.low, 0.05);
+  // Doubling every time of one side doubles the whole estimate.
+  Values twice = b;
+  for (double& value : twice) value *= 2;
+  const RatioEstimate scaled = bootstrap_median_ratio(a, twice, 1000, 3);
+  EXPECT_DOUBLE_EQ(scaled.interval95.high, 2 * one.interval95.high);
+}
+
+// The bootstrap distribution of a median of three distinct values has a closed form: the middle one with probability
+// 13/27, each outer one with 7/27 (at least two of three draws hit it), so the 95 % interval is the whole range.
+TEST(Bootstrap, MedianOfThreeSpansTheRange) {
+  const RatioEstimate estimate = bootstrap_median_ratio(Values{1}, Values{10, 11, 12});
+  EXPECT_EQ(estimate.interval95.low, 10);
+  EXPECT_EQ(estimate.interval95.high, 12);
+}
+
+TEST(Bootstrap, CoversTheTrueRatio) {
+  Normal normal(11);
+  int covered = 0;
+  constexpr int kTrials = 400;
+  for (int trial = 0; trial < kTrials; ++trial) {
+    const Values a = normal.times(20, 1.0, 0.05), b = normal.times(20, 1.1, 0.05);
+    const Interval interval = bootstrap_median_ratio(a, b, 500, uint64_t(trial)).interval95;
+    covered += interval.low <= 1.1 && 1.1 <= interval.high;
+  }
+  EXPECT_GE(covered, 0.91 * kTrials);
+  EXPECT_LE(covered, 0.99 * kTrials);
+}
+
+}  // namespace
+}  // namespace farscale
