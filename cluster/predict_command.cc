@@ -1,10 +1,217 @@
-// The predict command.
+// The predict command: a workload on a machine at several sizes, as a table or one JSON document.
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
 
 #include "cluster/commands.h"
+#include "cluster/goodput.h"
+#include "cluster/machine.h"
+#include "cluster/predictor.h"
+#include "kernels/format.h"
 
 namespace farscale {
+namespace {
 
-void add_predict_command(CLI::App& app, ExitCode&) { app.add_subcommand("predict", "(being built)"); }
+using nlohmann::json;
+
+struct PredictArguments {
+  std::string workload;
+  std::string model;
+  std::string hardware;
+  std::string gpus;
+  PredictOptions options;
+  bool explain = false;
+  bool as_json = false;
+};
+
+struct Row {
+  Prediction prediction;
+  Estimate goodput;
+};
+
+// "8,64,...,300000": a comma list; "..." continues by the factor of the two sizes before it up to the one after it.
+std::vector<int64_t> parse_sizes(const std::string& text) {
+  std::vector<int64_t> sizes;
+  bool fill = false;
+  const auto bad = [&](const std::string& word) {
+    return InputError(
+        fmt::format("--gpus: expected whole numbers from 1 to 100,000,000 separated by commas, such as "
+                    "8,512,50000 or 8,64,...,300000, not '{}'",
+                    word));
+  };
+  for (const std::string& word : CLI::detail::split(text, ',')) {
+    if (word == "..." || word == "…") {
+      if (sizes.size() < 2 || fill) throw bad(text);
+      fill = true;
+      continue;
+    }
+    char* end = nullptr;
+    const long long value = std::strtoll(word.c_str(), &end, 10);
+    if (word.empty() || *end != '\0' || value < 1 || value > 100'000'000) throw bad(word);
+    if (fill) {
+      const double factor = double(sizes.back()) / double(sizes[sizes.size() - 2]);
+      if (factor <= 1 || value <= sizes.back()) throw bad(text);
+      for (double next = double(sizes.back()) * factor; next < double(value); next *= factor) {
+        sizes.push_back(int64_t(next));
+      }
+      fill = false;
+    }
+    sizes.push_back(value);
+  }
+  if (sizes.empty() || fill) throw bad(text);
+  return sizes;
+}
+
+json to_json(const Estimate& estimate) { return {{"p05", estimate.p05}, {"p50", estimate.p50}, {"p95", estimate.p95}}; }
+
+json to_json(const std::vector<EvidenceLine>& lines) {
+  json all = json::array();
+  for (const EvidenceLine& line : lines) {
+    all.push_back({{"what", line.what}, {"evidence", std::string(name(line.evidence))}, {"source", line.source}});
+  }
+  return all;
+}
+
+json to_json(const Row& row) {
+  const Prediction& p = row.prediction;
+  const Breakdown& b = p.breakdown_s;
+  return {{"gpus", p.gpus},
+          {"layout", p.layout.str()},
+          {"step_time_s", to_json(p.step_time_s)},
+          {"samples_per_s", to_json(p.samples_per_s)},
+          {"mfu", to_json(p.mfu)},
+          {"scaling_efficiency", to_json(p.scaling_efficiency)},
+          {"exposed_comm_share", to_json(p.exposed_comm_share)},
+          {"breakdown_s",
+           {{"compute", b.compute},
+            {"memory", b.memory},
+            {"exposed_comm", b.exposed_comm},
+            {"bubble", b.bubble},
+            {"straggler", b.straggler},
+            {"input", b.input}}},
+          {"goodput", to_json(row.goodput)},
+          {"extrapolated_from_gpus", p.extrapolated_from_gpus},
+          {"binding", p.binding},
+          {"evidence", to_json(p.evidence)},
+          {"warnings", p.warnings}};
+}
+
+std::string range(const Estimate& e, const std::function<std::string(double)>& format) {
+  return fmt::format("{} ({} … {})", format(e.p50), format(e.p05), format(e.p95));
+}
+
+std::string rate(double value) { return format_si(value, "/s"); }
+
+void print_table(const std::vector<Row>& rows, const std::string& unit, const std::string& noun) {
+  TextTable table({noun, "layout", "step time", unit + "s/s", "MFU", "scaling", "exposed comm", "goodput", "bound by"});
+  for (const Row& row : rows) {
+    const Prediction& p = row.prediction;
+    table.add({format_count(double(p.gpus)), p.layout.str(), range(p.step_time_s, format_seconds),
+               range(p.samples_per_s, rate), format_percent(p.mfu.p50), range(p.scaling_efficiency, format_percent),
+               range(p.exposed_comm_share, format_percent), range(row.goodput, format_percent), p.binding});
+  }
+  fmt::print("{}", table.str());
+}
+
+void print_explanation(Predictor& predictor, const Prediction& p) {
+  const Breakdown& b = p.breakdown_s;
+  fmt::print("\n{} GPUs, {}: bound by {}\n", format_count(double(p.gpus)), p.layout.str(), p.binding);
+  TextTable parts({"part of the median step", "time", "share"});
+  const std::pair<const char*, double> named[] = {
+      {"compute", b.compute},        {"memory passes", b.memory}, {"exposed communication", b.exposed_comm},
+      {"pipeline bubble", b.bubble}, {"stragglers", b.straggler}, {"input", b.input}};
+  for (const auto& [what, time_s] : named) {
+    parts.add({what, format_seconds(time_s), format_percent(time_s / p.step_time_s.p50)});
+  }
+  fmt::print("{}", parts.str());
+  for (const std::string& note : predictor.communication_notes(p.gpus)) fmt::print("  {}\n", note);
+  TextTable moves({"input", "step time at its 5th", "at its 95th percentile"});
+  const std::vector<Sensitivity> sensitivities = predictor.sensitivities(p.gpus);
+  for (size_t i = 0; i < std::min<size_t>(6, sensitivities.size()); ++i) {
+    const auto signed_percent = [](double share) { return fmt::format("{:+.1f} %", 100 * share); };
+    moves.add({sensitivities[i].what, signed_percent(sensitivities[i].low_share),
+               signed_percent(sensitivities[i].high_share)});
+  }
+  fmt::print("{}", moves.str());
+  for (const Candidate& candidate : predictor.candidates(p.gpus)) {
+    if (!candidate.why_not.empty()) fmt::print("  not {}: {}\n", candidate.layout.str(), candidate.why_not);
+  }
+}
+
+void print_evidence(const Prediction& p) {
+  fmt::print("\nwhere it is from (M measured, P published, D data sheet, A assumed)\n");
+  for (const EvidenceLine& line : p.evidence)
+    fmt::print("  {}  {}: {}\n", letter(line.evidence), line.what, line.source);
+  for (const std::string& warning : p.warnings) fmt::print("  note: {}\n", warning);
+}
+
+void warn_host(const Machine& machine) {
+  if (machine.data().kind != "host") return;
+  fmt::print(stderr,
+             "farscale: {} is a model of a HOST, not of a GPU: --gpus counts its ranks (processes), and nothing below "
+             "says how fast any GPU trains\n",
+             machine.name());
+}
+
+void run_predict(const PredictArguments& arguments) {
+  if (arguments.model.empty() == arguments.hardware.empty()) {
+    throw InputError(
+        "predict needs one of --model (a file of `farscale fit`) and --hardware (see `farscale list hardware`)");
+  }
+  const std::vector<int64_t> sizes = parse_sizes(arguments.gpus);
+  const Workload workload = load_workload(arguments.workload);
+  const Machine machine = arguments.model.empty() ? load_hardware(arguments.hardware) : load_model(arguments.model);
+  warn_host(machine);
+  Predictor predictor(workload, machine, arguments.options);
+  const FailureModel failures = default_failure_model();
+  std::vector<Row> rows;
+  for (const int64_t gpus : sizes) {
+    rows.push_back({predictor.at(gpus), job_goodput(failures, gpus, machine.gpus_per_node(), arguments.options.draws,
+                                                    arguments.options.seed)
+                                            .goodput});
+  }
+  if (arguments.as_json) {
+    json document = {{"workload", workload.name()},
+                     {"machine", machine.name()},
+                     {"kind", machine.data().kind},
+                     {"predictions", json::array()}};
+    for (const Row& row : rows) document["predictions"].push_back(to_json(row));
+    fmt::print("{}\n", document.dump(1));
+    return;
+  }
+  fmt::print("{} on {}: median (5th … 95th percentile)\n", workload.name(), machine.name());
+  print_table(rows, workload.sample_unit(), machine.data().kind == "host" ? "ranks" : "GPUs");
+  if (arguments.explain) {
+    for (const Row& row : rows) print_explanation(predictor, row.prediction);
+  }
+  print_evidence(rows.back().prediction);
+}
+
+}  // namespace
+
+void add_predict_command(CLI::App& app, ExitCode&) {
+  auto arguments = std::make_shared<PredictArguments>();
+  CLI::App* command =
+      app.add_subcommand("predict", "step time, scaling and its range for a workload on 1 to 300,000 GPUs");
+  command->footer(
+      "example: farscale predict --workload hydranet-regnety16gf --hardware h100-sxm --gpus 8,512,50000 --explain");
+  command->add_option("--workload", arguments->workload, "shipped name or TOML file (farscale list workloads)")
+      ->required();
+  command->add_option("--model", arguments->model, "model file written by farscale fit");
+  command->add_option("--hardware", arguments->hardware, "shipped name or TOML file (farscale list hardware)");
+  command->add_option("--gpus", arguments->gpus, "sizes: 8,512,50000 or 8,64,...,300000")->required();
+  command->add_option("--layout", arguments->options.layout, "auto, or \"dp=.. tp=.. pp=.. zero=.. mb=..\"")
+      ->capture_default_str();
+  command->add_option("--draws", arguments->options.draws, "Monte Carlo draws for the range")
+      ->check(CLI::Range(20, 1000000))
+      ->capture_default_str();
+  command->add_option("--seed", arguments->options.seed, "seed of the draws")->capture_default_str();
+  command->add_flag("--explain", arguments->explain, "breakdown, algorithms, sensitivities and the layouts not taken");
+  command->add_flag("--json", arguments->as_json, "one JSON document on stdout");
+  command->callback([arguments] { run_predict(*arguments); });
+}
 
 }  // namespace farscale

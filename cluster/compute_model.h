@@ -1,0 +1,29 @@
+// How long the kernels of a step take on one GPU: GEMMs by tile and wave quantisation or by memory, passes by memory,
+// each with its start. Times are split into components so that a draw of the efficiencies can rescale them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "cluster/machine.h"
+#include "workloads/workload.h"
+
+namespace farscale {
+
+// What a second of a kernel is owed to; a draw multiplies each by its own factor.
+enum class Component : uint8_t { kLinear, kConvolution, kGrouped, kAttention, kMemory, kLaunch };
+inline constexpr size_t kComponents = 6;
+using ComponentTimes = std::array<double, kComponents>;
+
+double sum(const ComponentTimes& times);
+double dot(const ComponentTimes& times, const ComponentTimes& factors);
+void add(ComponentTimes& to, const ComponentTimes& times);
+
+// FLOPs that the tiles of the best tiling execute, padding and idle multiprocessors of the last wave included, divided
+// by the tile's relative efficiency: the GEMM takes this over the large-GEMM rate. At least gemm.flops().
+double quantised_flops(const GemmProblem& gemm, int multiprocessors);
+
+// Seconds of a task (all its launches), by component, at the machine's median parameters.
+ComponentTimes task_time(const Machine::Data& machine, const StepTask& task);
+
+}  // namespace farscale

@@ -1,0 +1,78 @@
+// What a prediction rests on, line by line.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "cluster/predictor.h"
+#include "kernels/format.h"
+
+namespace farscale {
+namespace {
+
+EvidenceLine line(std::string what, const Quantity& quantity) {
+  return {std::move(what), quantity.evidence, quantity.source};
+}
+
+void add_tensor_lines(std::vector<EvidenceLine>& lines, const Machine::Data& machine, const StepProfile& step) {
+  constexpr std::pair<Component, KernelClass> kClasses[] = {{Component::kLinear, KernelClass::kLinear},
+                                                            {Component::kConvolution, KernelClass::kConvolution},
+                                                            {Component::kGrouped, KernelClass::kGroupedConvolution},
+                                                            {Component::kAttention, KernelClass::kAttention}};
+  for (const auto& [component, kind] : kClasses) {
+    if (step.forward[size_t(component)] + step.backward[size_t(component)] <= 0) continue;
+    const auto found = machine.efficiency.tensor.find(kind);
+    if (found == machine.efficiency.tensor.end()) continue;
+    lines.push_back(
+        line(fmt::format("{} kernels at {} of the dense rate", name(kind), format_percent(found->second.value.p50)),
+             found->second));
+  }
+}
+
+void add_link_lines(std::vector<EvidenceLine>& lines, const Machine::Data& machine, const Group& group) {
+  const CollectiveConstants& c = machine.collectives;
+  lines.push_back(line(fmt::format("scale-up link {} a GPU, domain of {}",
+                                   format_si(machine.scale_up_bytes_per_s.value.p50, "B/s"), machine.scale_up_domain),
+                       machine.scale_up_bytes_per_s));
+  if (group.domains() <= 1) return;
+  lines.push_back(line(fmt::format("network card {} a GPU", format_si(machine.nic_bytes_per_s.value.p50, "B/s")),
+                       machine.nic_bytes_per_s));
+  lines.push_back(
+      line(fmt::format("{} of the card's rate", format_percent(c.network_share.value.p50)), c.network_share));
+  lines.push_back(
+      line(fmt::format("{} a hop on the network", format_seconds(c.network_hop_s.value.p50)), c.network_hop_s));
+  if (group.ranks > c.pod_ranks) lines.push_back(line("spine above a pod", c.spine_divisor));
+}
+
+}  // namespace
+
+void Predictor::fill_evidence(Prediction& prediction, const Layout& layout) {
+  const Machine::Data& machine = machine_.data();
+  const StepProfile& step = profile(layout);
+  std::vector<EvidenceLine>& lines = prediction.evidence;
+  lines.push_back({fmt::format("workload {} ({})", workload_.name(), workload_.provenance()),
+                   workload_.provenance() == "proxy" ? Evidence::kAssumed : Evidence::kPublished,
+                   workload_.sources().empty() ? std::string("workload file") : workload_.sources().front()});
+  lines.insert(lines.end(), machine.evidence.begin(), machine.evidence.end());
+  const auto rate = machine.flops_per_s.find(step.type);
+  if (rate != machine.flops_per_s.end()) {
+    lines.push_back(line(fmt::format("{} dense rate {}", name(step.type), format_si(rate->second.value.p50, "FLOP/s")),
+                         rate->second));
+  }
+  if (machine.gemm_fits.empty()) add_tensor_lines(lines, machine, step);
+  lines.push_back(line(fmt::format("memory bandwidth {}", format_si(machine.memory_bytes_per_s.value.p50, "B/s")),
+                       machine.memory_bytes_per_s));
+  lines.push_back(
+      line(fmt::format("passes at {} of the memory bandwidth", format_percent(machine.efficiency.memory.value.p50)),
+           machine.efficiency.memory));
+  if (machine.collective_fits.empty()) add_link_lines(lines, machine, step_groups(machine, layout).data);
+  lines.push_back(line(fmt::format("compute slows by {} under communication",
+                                   format_percent(machine.collectives.interference.value.p50)),
+                       machine.collectives.interference));
+  lines.push_back(line(fmt::format("ranks spread by {} and {} (persistent, each step)",
+                                   format_percent(machine.ranks.persistent.value.p50),
+                                   format_percent(machine.ranks.transient.value.p50)),
+                       machine.ranks.transient));
+  lines.push_back({"input pipeline keeps up", Evidence::kAssumed, "assumption: no loader was measured"});
+}
+
+}  // namespace farscale

@@ -1,0 +1,162 @@
+// Reading the hardware catalogue: cluster/hardware/*.toml with the shared shares of cluster/efficiency.toml.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cluster/machine.h"
+#include "kernels/module.h"
+#include "kernels/strict_toml.h"
+#include "kernels/suggest.h"
+
+namespace farscale {
+namespace {
+
+namespace fs = std::filesystem;
+
+Quantity scaled(Quantity quantity, double factor) {
+  quantity.value = {quantity.value.p05 * factor, quantity.value.p50 * factor, quantity.value.p95 * factor};
+  return quantity;
+}
+
+// Overrides `efficiency` by the keys present in `table`.
+void read_efficiency(const TomlTable& table, Efficiency& efficiency) {
+  constexpr Range kShare{1e-6, 2};
+  constexpr std::pair<const char*, KernelClass> kTensor[] = {{"linear", KernelClass::kLinear},
+                                                             {"convolution", KernelClass::kConvolution},
+                                                             {"grouped_convolution", KernelClass::kGroupedConvolution},
+                                                             {"attention", KernelClass::kAttention}};
+  for (const auto& [key, kind] : kTensor) {
+    efficiency.tensor[kind] = read_quantity(table, key, kShare, efficiency.tensor[kind]);
+  }
+  efficiency.memory = read_quantity(table, "memory", kShare, efficiency.memory);
+  efficiency.gather = read_quantity(table, "gather", kShare, efficiency.gather);
+  efficiency.launch_s = read_quantity(table, "launch_s", kNotNegative, efficiency.launch_s);
+  efficiency.overhead = read_quantity(table, "overhead", {1, 10}, efficiency.overhead);
+}
+
+CollectiveConstants read_collectives(const TomlTable& table) {
+  constexpr Range kShare{1e-6, 4};
+  return {.base_latency_s = read_quantity(table, "base_latency_s", kPositive),
+          .scale_up_hop_s = read_quantity(table, "scale_up_hop_s", kPositive),
+          .network_hop_s = read_quantity(table, "network_hop_s", kPositive),
+          .switch_base_s = read_quantity(table, "switch_base_s", kPositive),
+          .ring_share = read_quantity(table, "ring_share", kShare),
+          .switch_share = read_quantity(table, "switch_share", kShare),
+          .network_share = read_quantity(table, "network_share", kShare),
+          .network_channels = read_quantity(table, "network_channels", {1, 1e4}),
+          .tree_share = read_quantity(table, "tree_share", kShare),
+          .low_latency_share = read_quantity(table, "low_latency_share", kShare),
+          .low_latency_hop = read_quantity(table, "low_latency_hop", kShare),
+          .interference = read_quantity(table, "interference", kNotNegative),
+          .spine_divisor = read_quantity(table, "spine_divisor", {1, 100}),
+          .spine_hop_factor = read_quantity(table, "spine_hop_factor", {1, 100}),
+          .pod_ranks = table.integer("pod_ranks", {1, 1e9}),
+          .published_ranks = table.integer("published_ranks", {1, 1e9})};
+}
+
+RankSpread read_spread(const TomlTable& table) {
+  return {.persistent = read_quantity(table, "persistent", {0, 1}),
+          .transient = read_quantity(table, "transient", {0, 1}),
+          .tail = read_quantity(table, "tail", {0, 1})};
+}
+
+// Fills in what every machine shares.
+void read_shared(Machine::Data& data) {
+  const TomlTable file = read_toml(data_folder("cluster") + "/efficiency.toml");
+  read_efficiency(file.table("efficiency"), data.efficiency);
+  data.collectives = read_collectives(file.table("collectives"));
+  data.ranks = read_spread(file.table("ranks"));
+  file.finish();
+}
+
+void read_rates(const TomlTable& table, Machine::Data& data) {
+  for (const std::string& key : table.keys()) {
+    NumberType type{};
+    try {
+      type = parse_number_type(key);
+    } catch (const InputError& error) {
+      table.fail(key, error.what());
+    }
+    data.flops_per_s[type] = scaled(read_quantity(table, key, kPositive), 1e12);
+  }
+  if (data.flops_per_s.empty()) table.fail("bf16", "expected the dense rate of at least one number type");
+}
+
+void read_links(const TomlTable& file, Machine::Data& data) {
+  const TomlTable scale_up = file.table("scale_up");
+  data.scale_up_domain = scale_up.integer("domain", {1, 1e6});
+  data.scale_up_bytes_per_s = scaled(read_quantity(scale_up, "bandwidth_gb_per_s", kPositive), 1e9);
+  data.reduces_in_switch = scale_up.flag("reduces_in_switch", false);
+  data.nic_bytes_per_s = scaled(read_quantity(file.table("network"), "nic_gbit_per_s", kPositive), 1e9 / 8);
+}
+
+Machine read_hardware(const std::string& path) {
+  auto data = std::make_shared<Machine::Data>();
+  read_shared(*data);
+  const TomlTable file = read_toml(path);
+  data->path = path;
+  data->name = file.text("name");
+  data->title = file.text("title");
+  data->kind = file.choice("kind", {"gpu"}, "gpu");
+  data->gpus_per_node = int(file.integer("gpus_per_node", {1, 10000}));
+  data->multiprocessors = int(file.integer("multiprocessors", {1, 1e6}));
+  data->training_type = parse_number_type(file.text("training_type", "bf16"));
+  read_rates(file.table("dense_tflop_per_s"), *data);
+  const TomlTable memory = file.table("memory");
+  data->memory_bytes = scaled(read_quantity(memory, "capacity_gb", kPositive), 1e9);
+  data->memory_bytes_per_s = scaled(read_quantity(memory, "bandwidth_tb_per_s", kPositive), 1e12);
+  data->cache_bytes = scaled(read_quantity(memory, "cache_mb", kNotNegative), 1e6);
+  read_links(file, *data);
+  const TomlTable power = file.table("power");
+  data->limit_w = read_quantity(power, "limit_w", kPositive);
+  data->gpu_w = read_quantity(power, "gpu_w", kPositive);
+  data->node_w = read_quantity(power, "node_w", kPositive);
+  if (const auto efficiency = file.maybe_table("efficiency")) read_efficiency(*efficiency, data->efficiency);
+  file.finish();
+  return Machine(data);
+}
+
+}  // namespace
+
+const std::string& Machine::name() const { return data_->name; }
+int Machine::gpus_per_node() const { return data_->gpus_per_node; }
+const Quantity& Machine::gpu_power_w() const { return data_->gpu_w; }
+const Quantity& Machine::node_power_w() const { return data_->node_w; }
+
+double Machine::peak_flops_per_s(NumberType type) const {
+  const auto found = data_->flops_per_s.find(type);
+  return found == data_->flops_per_s.end() ? 0 : found->second.value.p50;
+}
+
+NumberType available_type(const Machine::Data& machine, NumberType wanted) {
+  const auto has = [&](NumberType type) { return machine.flops_per_s.contains(type); };
+  if (has(wanted)) return wanted;
+  if (wanted == NumberType::kBf16 && has(NumberType::kFp16)) return NumberType::kFp16;
+  if (wanted == NumberType::kFp16 && has(NumberType::kBf16)) return NumberType::kBf16;
+  if (wanted == NumberType::kFp8E5M2 && has(NumberType::kFp8E4M3)) return NumberType::kFp8E4M3;
+  if (wanted == NumberType::kTf32 && has(NumberType::kFp32)) return NumberType::kFp32;
+  if (has(machine.training_type)) return machine.training_type;
+  return machine.flops_per_s.empty() ? wanted : machine.flops_per_s.begin()->first;
+}
+
+std::vector<std::string> shipped_hardware() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(data_folder("cluster/hardware"))) {
+    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+Machine load_hardware(const std::string& name_or_path) {
+  if (name_or_path.ends_with(".toml") || name_or_path.find('/') != std::string::npos)
+    return read_hardware(name_or_path);
+  const std::vector<std::string> names = shipped_hardware();
+  if (std::find(names.begin(), names.end(), name_or_path) == names.end()) {
+    throw InputError(unknown_name("hardware", name_or_path, names));
+  }
+  return read_hardware(data_folder("cluster/hardware") + "/" + name_or_path + ".toml");
+}
+
+}  // namespace farscale

@@ -1,0 +1,107 @@
+// What a machine is made of: data sheet figures times learned efficiency (cluster/hardware/*.toml and efficiency.toml),
+// or parameters fitted to results (model.json). Everything carries its evidence.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/predict.h"
+#include "cluster/quantity.h"
+
+namespace farscale {
+
+// Shares of data sheet rates that kernels attain, by class; `overhead` multiplies the whole step.
+struct Efficiency {
+  std::map<KernelClass, Quantity> tensor;  // of the dense rate: linear, convolution, grouped convolution, attention
+  Quantity memory;                         // of the memory bandwidth
+  Quantity gather;                         // of the memory bandwidth, for gathers
+  Quantity launch_s;                       // start and drain of one kernel
+  Quantity overhead;
+};
+
+// Constants of collectives, NCCL's model as the prior (NVIDIA/nccl src/graph/tuning.cc).
+struct CollectiveConstants {
+  Quantity base_latency_s;
+  Quantity scale_up_hop_s;
+  Quantity network_hop_s;
+  Quantity switch_base_s;
+  Quantity ring_share;        // of the scale-up rate
+  Quantity switch_share;      // of the scale-up rate, reduction in the switch
+  Quantity network_share;     // of the NIC rate
+  Quantity network_channels;  // cards of one domain that a collective keeps busy, at most
+  Quantity tree_share;
+  Quantity low_latency_share;
+  Quantity low_latency_hop;
+  Quantity interference;
+  Quantity spine_divisor;
+  Quantity spine_hop_factor;
+  int64_t pod_ranks = 4096;
+  int64_t published_ranks = 0;
+};
+
+struct RankSpread {
+  Quantity persistent;  // standard deviation over the step's compute time, the same every step
+  Quantity transient;   // drawn anew each step
+  Quantity tail;        // 0 normal … 1 exponential
+};
+
+// GEMM time fitted to records of one number type: launch + flops / rate + bytes / bandwidth.
+struct GemmFit {
+  double launch_s = 0;
+  double s_per_flop = 0;
+  double s_per_byte = 0;
+  double log_sigma = 0;    // residual spread of log time
+  double least_flops = 0;  // fitted range
+  double most_flops = 0;
+  int records = 0;
+};
+
+// Time of one collective kind fitted to records: (base + steps(n) * hop) + wire(n) * sum over size segments.
+struct CollectiveFit {
+  bool ring = true;  // steps(n): 2(n-1) or (n-1) in a ring, log2(n) twice or once in a tree
+  double base_s = 0;
+  double hop_s = 0;
+  std::vector<double> from_bytes;  // segment starts, first 0
+  std::vector<double> s_per_byte;  // of each segment, per byte on the bus
+  double log_sigma = 0;
+  double relative_error = 0;  // standard error of the curve at its largest size, from the covariance
+  int64_t least_ranks = 0, most_ranks = 0;
+  double least_bytes = 0, most_bytes = 0;
+  int records = 0;
+};
+
+struct Machine::Data {
+  std::string name;
+  std::string title;
+  std::string kind = "gpu";  // "gpu" or "host"
+  std::string path;
+  int gpus_per_node = 1;
+  int multiprocessors = 1;
+  NumberType training_type = NumberType::kBf16;
+  std::map<NumberType, Quantity> flops_per_s;  // dense
+  Quantity memory_bytes;
+  Quantity memory_bytes_per_s;
+  Quantity cache_bytes;
+  int64_t scale_up_domain = 1;
+  Quantity scale_up_bytes_per_s;  // one GPU, one way
+  bool reduces_in_switch = false;
+  Quantity nic_bytes_per_s;  // one GPU, one way
+  Quantity limit_w, gpu_w, node_w;
+  Efficiency efficiency;
+  CollectiveConstants collectives;
+  RankSpread ranks;
+  // Present in models fitted to results.
+  std::map<NumberType, GemmFit> gemm_fits;
+  std::map<CollectiveKind, CollectiveFit> collective_fits;
+  double step_overhead = 1;            // measured step over the sum of its modelled parts
+  double model_log_sigma = 0.08;       // spread of whole steps around the model
+  int64_t fitted_ranks = 0;            // largest rank count with records; 0: none
+  std::vector<EvidenceLine> evidence;  // what the model was made from
+};
+
+// The type a task of type `wanted` runs in here: itself, or the nearest the hardware has (bf16 -> fp16, tf32 -> fp32).
+NumberType available_type(const Machine::Data& machine, NumberType wanted);
+
+}  // namespace farscale
