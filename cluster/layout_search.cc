@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cluster/predictor.h"
+#include "kernels/error.h"
 #include "kernels/format.h"
 
 namespace farscale {

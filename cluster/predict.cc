@@ -8,6 +8,7 @@
 #include "cluster/draws.h"
 #include "cluster/jitter.h"
 #include "cluster/predictor.h"
+#include "kernels/error.h"
 #include "kernels/format.h"
 
 namespace farscale {
