@@ -22,6 +22,7 @@ class JsonCursor {
 
   bool has(const std::string& key) const { return value_->is_object() && value_->contains(key); }
   bool is_null() const { return value_->is_null(); }
+  bool is_number() const { return value_->is_number(); }
   JsonCursor at(const std::string& key) const;  // of an object; nearest key on error
   std::vector<JsonCursor> items() const;        // of an array
   std::vector<std::string> keys() const;        // of an object

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <random>
 
 #include "kernels/error.h"
@@ -44,10 +45,26 @@ size_t enclosing_order(size_t n) {
   return 0;
 }
 
+Launches sorted_each(const Launches& launches) {
+  if (launches.empty()) throw InputError("statistics of no launches: expected at least one");
+  Launches result;
+  for (const auto& launch : launches) result.push_back(sorted(launch));
+  return result;
+}
+
 // std::mt19937_64 is the same on every platform, the standard distributions are not: so indices are mapped here.
 class Resampler {
  public:
   explicit Resampler(uint64_t seed) : random_(seed) {}
+
+  // The median over a resample of the launches of the median of a resample of each. One launch needs no choice.
+  double median_of_medians(const Launches& launches) {
+    if (launches.size() == 1) return median(launches[0]);
+    medians_.clear();
+    for (size_t i = 0; i < launches.size(); ++i) medians_.push_back(median(launches[index(launches.size())]));
+    std::sort(medians_.begin(), medians_.end());
+    return median_of_sorted(medians_);
+  }
 
   // The median of a resample of `values` (sorted): only how often each was drawn is kept.
   double median(std::span<const double> values) {
@@ -70,6 +87,7 @@ class Resampler {
 
   std::mt19937_64 random_;
   std::vector<uint32_t> counts_;
+  std::vector<double> medians_;
 };
 
 }  // namespace
@@ -97,18 +115,67 @@ double relative_interval95(std::span<const double> values) {
 
 RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span<const double> other, int draws,
                                      uint64_t seed) {
-  const std::vector<double> base = sorted(baseline), changed = sorted(other);
+  const Launches base = {{baseline.begin(), baseline.end()}}, changed = {{other.begin(), other.end()}};
+  const std::vector<double> ratios = bootstrap_ratio_draws(base, changed, draws, seed);
+  return {.ratio = median_of_medians(changed) / median_of_medians(base),
+          .interval95 = {quantile_of_sorted(ratios, 0.025), quantile_of_sorted(ratios, 0.975)}};
+}
+
+std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed) {
+  const Launches base = sorted_each(baseline), changed = sorted_each(other);
   if (draws < 1) throw InputError("a bootstrap needs at least one draw");
-  if (base.front() <= 0) throw InputError("a ratio needs a baseline above 0");
+  for (const auto& launch : base) {
+    if (launch.front() <= 0) throw InputError("a ratio needs a baseline above 0");
+  }
   Resampler resampler(seed);
   std::vector<double> ratios(static_cast<size_t>(draws));
   for (double& ratio : ratios) {
-    const double denominator = resampler.median(base);
-    ratio = resampler.median(changed) / denominator;
+    const double denominator = resampler.median_of_medians(base);
+    ratio = resampler.median_of_medians(changed) / denominator;
   }
   std::sort(ratios.begin(), ratios.end());
-  return {.ratio = median_of_sorted(changed) / median_of_sorted(base),
-          .interval95 = {quantile_of_sorted(ratios, 0.025), quantile_of_sorted(ratios, 0.975)}};
+  return ratios;
+}
+
+double median_of_medians(const Launches& launches) {
+  std::vector<double> medians;
+  for (const auto& launch : launches) medians.push_back(median(launch));
+  return median(medians);
+}
+
+double least_probability(size_t n, size_t m) {
+  double probability = 1;
+  for (size_t i = 1; i <= n; ++i) probability *= double(i) / double(m + i);
+  return probability;
+}
+
+std::vector<bool> holm(std::span<const double> probabilities, double alpha) {
+  std::vector<size_t> order(probabilities.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return probabilities[a] < probabilities[b]; });
+  std::vector<bool> significant(probabilities.size(), false);
+  for (size_t i = 0; i < order.size(); ++i) {
+    if (!(probabilities[order[i]] <= alpha / double(order.size() - i))) break;
+    significant[order[i]] = true;
+  }
+  return significant;
+}
+
+bool bimodal(std::span<const double> values) {
+  constexpr size_t kLeast = 8;
+  if (values.size() < kLeast) return false;
+  const std::vector<double> order = sorted(values);
+  const size_t n = order.size();
+  const double centre = std::accumulate(order.begin(), order.end(), 0.0) / double(n);
+  double total = 0;
+  for (double value : order) total += (value - centre) * (value - centre);
+  double below = 0, between = 0;  // sum of deviations left of the split; variance explained by the best split
+  for (size_t i = 1; i < n; ++i) {
+    below += order[i - 1] - centre;
+    const bool fair = i * 5 >= n && (n - i) * 5 >= n;
+    if (fair) between = std::max(between, below * below * (1 / double(i) + 1 / double(n - i)));
+  }
+  return total > 0 && total - between < total / 8;
 }
 
 }  // namespace farscale

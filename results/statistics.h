@@ -31,4 +31,23 @@ struct RatioEstimate {
 RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span<const double> other, int draws = 10000,
                                      uint64_t seed = 1);
 
+// The draws behind it, ascending, for samples taken in several launches of the program: launches are resampled first,
+// then the samples inside each, because two launches differ by more than two samples of one (allocation, placement,
+// core frequency). The figure of a side is the median of its launches' medians. One launch each is the plain bootstrap.
+using Launches = std::vector<std::vector<double>>;
+std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed);
+double median_of_medians(const Launches& launches);
+
+// The smallest probability a comparison of n and m samples can be believed to: that of all samples of one side lying
+// above all of the other by chance, 1 / C(n + m, n).
+double least_probability(size_t n, size_t m);
+
+// Holm's step-down: which of these one-sided probabilities are significant at `alpha` over all of them together.
+// (Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 1979.)
+std::vector<bool> holm(std::span<const double> probabilities, double alpha);
+
+// Two modes: the best split in two leaves under an eighth of the variance inside the parts (a normal distribution keeps
+// 36 %, a uniform one 25 %), and each part has at least a fifth of the samples. Never below 8 samples.
+bool bimodal(std::span<const double> values);
+
 }  // namespace farscale

@@ -5,9 +5,9 @@
 
 #include <cmath>
 #include <numeric>
-#include <random>
 
 #include "kernels/error.h"
+#include "results/tests/noise.h"
 
 namespace farscale {
 namespace {
@@ -19,25 +19,6 @@ Values first_integers(int n) {
   std::iota(values.begin(), values.end(), 1.0);
   return values;
 }
-
-// Standard normal from mt19937_64 by Box and Muller: the same on every platform.
-class Normal {
- public:
-  explicit Normal(uint64_t seed) : random_(seed) {}
-  double operator()() {
-    const double u = (double(random_() >> 11) + 0.5) / 9007199254740992.0;
-    const double v = (double(random_() >> 11) + 0.5) / 9007199254740992.0;
-    return std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v);
-  }
-  Values times(int n, double centre, double spread) {
-    Values values;
-    for (int i = 0; i < n; ++i) values.push_back(centre * std::exp(spread * (*this)()));
-    return values;
-  }
-
- private:
-  std::mt19937_64 random_;
-};
 
 TEST(Statistics, MedianOfOddEvenOneAndUnordered) {
   EXPECT_EQ(median(Values{3, 1, 2}), 2);
@@ -96,11 +77,11 @@ TEST(Statistics, RelativeIntervalIsHalfTheWidthOverTheMedian) {
 }
 
 TEST(Statistics, MedianIntervalCoversAsPromised) {
-  Normal normal(7);
+  Noise noise(7);
   int covered = 0;
   constexpr int kTrials = 2000;
   for (int trial = 0; trial < kTrials; ++trial) {
-    const Interval interval = median_interval95(normal.times(15, 1.0, 0.1));
+    const Interval interval = median_interval95(noise.timings(15, 1.0, 0.1));
     covered += interval.low <= 1 && 1 <= interval.high;
   }
   EXPECT_GE(covered, 0.94 * kTrials);  // the exact probability for n = 15 is 96.5 %
@@ -139,16 +120,62 @@ TEST(Bootstrap, MedianOfThreeSpansTheRange) {
 }
 
 TEST(Bootstrap, CoversTheTrueRatio) {
-  Normal normal(11);
+  Noise noise(11);
   int covered = 0;
   constexpr int kTrials = 400;
   for (int trial = 0; trial < kTrials; ++trial) {
-    const Values a = normal.times(20, 1.0, 0.05), b = normal.times(20, 1.1, 0.05);
+    const Values a = noise.timings(20, 1.0, 0.05), b = noise.timings(20, 1.1, 0.05);
     const Interval interval = bootstrap_median_ratio(a, b, 500, uint64_t(trial)).interval95;
     covered += interval.low <= 1.1 && 1.1 <= interval.high;
   }
   EXPECT_GE(covered, 0.91 * kTrials);
   EXPECT_LE(covered, 0.99 * kTrials);
+}
+
+// Launches that differ by 10 % with samples inside that do not: only the launches say how unsure the median is.
+TEST(Bootstrap, LaunchesWidenTheInterval) {
+  const Launches base = {Values(20, 1.0), Values(20, 1.1), Values(20, 1.2), Values(20, 1.3), Values(20, 1.4)};
+  const Launches other = {Values(20, 1.2)};
+  const std::vector<double> draws = bootstrap_ratio_draws(base, other, 5000, 1);
+  EXPECT_EQ(median_of_medians(base), 1.2);
+  EXPECT_LE(quantile(draws, 0.025), 1.2 / 1.3);
+  EXPECT_GE(quantile(draws, 0.975), 1.2 / 1.1);
+  Values pooled;
+  for (const Values& launch : base) pooled.insert(pooled.end(), launch.begin(), launch.end());
+  const RatioEstimate flat = bootstrap_median_ratio(pooled, other[0], 5000, 1);
+  EXPECT_LT(flat.interval95.high - flat.interval95.low, quantile(draws, 0.975) - quantile(draws, 0.025));
+}
+
+TEST(Significance, LeastProbabilityCountsArrangements) {
+  EXPECT_DOUBLE_EQ(least_probability(1, 1), 1.0 / 2);
+  EXPECT_DOUBLE_EQ(least_probability(3, 3), 1.0 / 20);
+  EXPECT_DOUBLE_EQ(least_probability(5, 5), 1.0 / 252);
+  EXPECT_DOUBLE_EQ(least_probability(2, 8), least_probability(8, 2));
+}
+
+// Holm by hand for alpha = 0.05 over four: limits 0.0125, 0.01667, 0.025, 0.05, stopping at the first above its limit.
+TEST(Significance, HolmByHand) {
+  const auto at = [](Values p) { return holm(p, 0.05); };
+  EXPECT_EQ(at({0.01, 0.04, 0.03, 0.005}), (std::vector<bool>{true, false, false, true}));
+  EXPECT_EQ(at({0.013, 0.014, 0.02, 0.04}), (std::vector<bool>{false, false, false, false}));
+  EXPECT_EQ(at({0.01, 0.016, 0.024, 0.05}), (std::vector<bool>{true, true, true, true}));
+  EXPECT_TRUE(at({}).empty());
+}
+
+TEST(Significance, BimodalSetsAreSeen) {
+  Noise noise(3);
+  int normal = 0, two = 0;
+  for (int trial = 0; trial < 200; ++trial) {
+    Values one = noise.timings(20, 1, 0.03);
+    normal += bimodal(one);
+    for (size_t i = 0; i < 8; ++i) one[i] *= 1.5;
+    two += bimodal(one);
+  }
+  EXPECT_LE(normal, 4);
+  EXPECT_GE(two, 190);
+  EXPECT_FALSE(bimodal(Values{1, 1, 1, 2, 2, 2}));              // too few
+  EXPECT_FALSE(bimodal(Values{1, 1, 1, 1, 1, 1, 1, 1, 1, 9}));  // an outlier is not a mode
+  EXPECT_FALSE(bimodal(Values(10, 4.0)));
 }
 
 }  // namespace
