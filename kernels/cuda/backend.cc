@@ -1,0 +1,212 @@
+// The backend: libraries opened when first needed, and the reason kept when they are missing.
+#include "kernels/cuda/backend.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <exception>
+#include <optional>
+
+#include "kernels/cuda/call.h"
+#include "kernels/cuda/collective.h"
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/gemm.h"
+#include "kernels/cuda/memory.h"
+#include "kernels/cuda/nvml_library.h"
+
+#ifndef FARSCALE_CUDA_MODULE_NAME
+#define FARSCALE_CUDA_MODULE_NAME "cuda"
+#endif
+
+namespace farscale::cuda {
+namespace {
+
+using Prepared = Maybe<std::unique_ptr<Operation>>;
+
+// FARSCALE_DEADLINE_S sets how long collectives may make no progress; four times that for making a communicator.
+Deadlines deadlines() {
+  Deadlines deadlines;
+  const char* text = std::getenv("FARSCALE_DEADLINE_S");
+  if (text == nullptr) return deadlines;
+  char* end = nullptr;
+  const double seconds = std::strtod(text, &end);
+  if (end == text || *end != '\0' || !(seconds > 0 && seconds <= 86400)) {
+    throw InputError(fmt::format("FARSCALE_DEADLINE_S is '{}': expected seconds from 0 to 86400", text));
+  }
+  return {.setup_s = 4 * seconds, .operation_s = seconds};
+}
+
+class CudaBackend final : public Backend {
+ public:
+  CudaBackend(const World& world, int devices)
+      : world_(world), devices_(devices), deadlines_(deadlines()), device_(world.local_rank() % devices) {
+    auto nvml = Nvml::open(device_.pci_bus_id());
+    if (nvml) {
+      nvml_ = std::move(*nvml);
+    } else {
+      no_telemetry_ = nvml.reason();
+    }
+  }
+  ~CudaBackend() override { close_communicator(); }
+  CudaBackend(const CudaBackend&) = delete;
+  CudaBackend& operator=(const CudaBackend&) = delete;
+
+  DeviceReport device() const override;
+  Prepared prepare(const Problem& problem, const OperationSettings& settings) override;
+  std::unique_ptr<Queue> open_queue(QueueRole role) override {
+    device_.use();
+    return std::make_unique<CudaQueue>(role);
+  }
+  std::unique_ptr<Event> make_event() override {
+    device_.use();
+    return std::make_unique<QueueEvent>();
+  }
+  double time_s(Operation& operation, Queue& queue, int64_t runs) override;
+  Telemetry telemetry() override { return nvml_ ? nvml_->sample() : Telemetry{}; }
+
+ private:
+  Prepared prepare(const GemmProblem& problem, const OperationSettings& settings);
+  Prepared prepare(const CollectiveProblem& problem, const OperationSettings& settings);
+  Facts facts() const;
+  const Maybe<std::shared_ptr<const Blas>>& blas() const;
+  const Maybe<std::shared_ptr<const Nccl>>& nccl() const;
+  std::string connect(const World& world);
+  std::string obstacle(const World& world) const;
+  void close_communicator() noexcept;
+
+  const World& world_;
+  int devices_;
+  Deadlines deadlines_;
+  Device device_;
+  std::unique_ptr<Nvml> nvml_;
+  std::string no_telemetry_;
+  mutable std::optional<Maybe<std::shared_ptr<const Blas>>> blas_;
+  mutable std::optional<Maybe<std::shared_ptr<const Nccl>>> nccl_;
+  std::shared_ptr<Communicator> communicator_;
+  TunedGemms tuned_;
+};
+
+const Maybe<std::shared_ptr<const Blas>>& CudaBackend::blas() const {
+  if (!blas_) blas_ = Blas::open();
+  return *blas_;
+}
+
+const Maybe<std::shared_ptr<const Nccl>>& CudaBackend::nccl() const {
+  if (!nccl_) nccl_ = Nccl::open();
+  return *nccl_;
+}
+
+Facts CudaBackend::facts() const {
+  Facts facts;
+  if (nvml_) facts = nvml_->facts();
+  int runtime = 0;
+  int driver = 0;
+  FARSCALE_CALL(cudaRuntimeGetVersion(&runtime));
+  FARSCALE_CALL(cudaDriverGetVersion(&driver));
+  facts["cuda_runtime"] = fmt::format("{}.{}", runtime / 1000, runtime % 1000 / 10);
+  facts["cuda_driver_api"] = fmt::format("{}.{}", driver / 1000, driver % 1000 / 10);
+  facts["compute_capability"] = fmt::format("{}.{}", device_.capability() / 10, device_.capability() % 10);
+  facts["multiprocessors"] = fmt::format("{}", device_.multiprocessors());
+  facts["pci_bus_id"] = device_.pci_bus_id();
+  facts["gpus_here"] = fmt::format("{}", devices_);
+  if (blas()) facts["blas"] = (*blas())->version();
+  if (nccl()) facts["collectives"] = (*nccl())->version();
+  return facts;
+}
+
+DeviceReport CudaBackend::device() const {
+  device_.use();
+  DeviceReport report{.backend = FARSCALE_CUDA_MODULE_NAME,
+                      .name = device_.name(),
+                      .memory_bytes = static_cast<double>(device_.free_bytes()),
+                      .cache_bytes = device_.cache_bytes(),
+                      .facts = facts(),
+                      .warnings = {}};
+  if (!blas()) report.warnings.push_back("no GEMM: " + blas().reason());
+  if (!nccl()) report.warnings.push_back("no collectives: " + nccl().reason());
+  if (!nvml_) report.warnings.push_back("no clocks, power or temperature: " + no_telemetry_);
+  if (world_.local_rank() >= devices_) {
+    report.warnings.push_back(
+        fmt::format("{} GPUs for more ranks than that on this host: two ranks share {} and its "
+                    "figures mean nothing",
+                    devices_, device_.pci_bus_id()));
+  }
+  return report;
+}
+
+Prepared CudaBackend::prepare(const Problem& problem, const OperationSettings& settings) {
+  validate(problem);
+  device_.use();
+  try {
+    if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return prepare(*gemm, settings);
+    if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return prepare_memory(*memory, settings, device_);
+    return prepare(std::get<CollectiveProblem>(problem), settings);
+  } catch (const OutOfDeviceMemory& error) {
+    return Prepared::absent(fmt::format("does not fit: {}", error.what()));
+  }
+}
+
+Prepared CudaBackend::prepare(const GemmProblem& problem, const OperationSettings& settings) {
+  if (!blas()) return Prepared::absent(blas().reason());
+  return prepare_gemm(
+      {.problem = problem, .settings = settings, .device = &device_, .blas = *blas(), .tuned = &tuned_});
+}
+
+// Every rank takes the same way through here, whatever it lacks: a rank alone in NCCL would wait for the others.
+std::string CudaBackend::connect(const World& world) {
+  const std::string mine = obstacle(world);
+  const bool usable = communicator_ && communicator_->get() != nullptr && communicator_->size() == world.size();
+  const auto agreed = world.reduce({mine.empty() ? 1.0 : 0.0, usable ? 1.0 : 0.0}, Reduction::kMin);
+  if (!mine.empty()) return mine;
+  if (agreed[0] < 1) return "another rank cannot take part in NCCL collectives (it says why)";
+  if (agreed[1] == 1) return "";
+  communicator_.reset();
+  communicator_ = std::make_shared<Communicator>(*nccl(), world, deadlines_);
+  return "";
+}
+
+// What keeps this rank from joining a communicator, as a value even where a call failed: the ranks must still agree.
+std::string CudaBackend::obstacle(const World& world) const {
+  if (world.local_rank() >= devices_) {
+    return fmt::format("rank {} has no GPU of its own ({} on its host)", world.rank(), devices_);
+  }
+  try {
+    return nccl() ? "" : nccl().reason();
+  } catch (const CallError& error) {
+    return error.what();
+  }
+}
+
+Prepared CudaBackend::prepare(const CollectiveProblem& problem, const OperationSettings& settings) {
+  const World& world = settings.world != nullptr ? *settings.world : world_;
+  if (problem.ranks != world.size()) {
+    return Prepared::absent(fmt::format("needs {} ranks, this run has {}", problem.ranks, world.size()));
+  }
+  const std::string reason = connect(world);
+  if (!reason.empty()) return Prepared::absent(reason);
+  return prepare_collective(problem, device_, communicator_);
+}
+
+double CudaBackend::time_s(Operation& operation, Queue& queue, int64_t runs) {
+  device_.use();
+  auto* ours = dynamic_cast<CudaQueue*>(&queue);
+  if (ours == nullptr) throw InputError("a queue of another backend was given to the CUDA backend");
+  return ours->time_s(operation, runs);
+}
+
+// Leaving in good order needs all ranks; when an error is on its way up they may be gone, and aborting needs nobody.
+void CudaBackend::close_communicator() noexcept {
+  if (!communicator_) return;
+  try {
+    if (std::uncaught_exceptions() == 0) communicator_->finalize();
+  } catch (const Error&) {  // finalize() has aborted
+  }
+}
+
+}  // namespace
+
+Maybe<std::unique_ptr<Backend>> open_cuda(World& world, int devices) {
+  return std::unique_ptr<Backend>(std::make_unique<CudaBackend>(world, devices));
+}
+
+}  // namespace farscale::cuda

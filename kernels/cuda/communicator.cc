@@ -1,0 +1,144 @@
+// The life of a communicator. Non-blocking NCCL answers ncclInProgress and finishes behind the caller's back; the state
+// is asked for with ncclCommGetAsyncError (NCCL user guide, "Fault Tolerance").
+#include "kernels/cuda/communicator.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "kernels/cuda/call.h"
+
+namespace farscale::cuda {
+namespace {
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// World::broadcast carries text: the id travels as hexadecimal, an error as "!message".
+std::string to_text(const ncclUniqueId& id) {
+  std::string text;
+  for (const char byte : id.internal) text += fmt::format("{:02x}", static_cast<unsigned char>(byte));
+  return text;
+}
+
+ncclUniqueId from_text(const std::string& text) {
+  ncclUniqueId id;
+  for (size_t i = 0; i < sizeof id.internal; ++i) {
+    id.internal[i] = static_cast<char>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  }
+  return id;
+}
+
+std::string make_id(const Nccl& nccl, int rank) {
+  if (rank != 0) return "";
+  try {
+    ncclUniqueId id;
+    const NcclCalls& calls = nccl.calls();
+    FARSCALE_CALL(calls.ncclGetUniqueId(&id));
+    return to_text(id);
+  } catch (const CallError& error) {
+    return std::string("!") + error.what();
+  }
+}
+
+}  // namespace
+
+Patience::Patience(double deadline_s) : start_s_(now_s()), deadline_s_(deadline_s) {}
+
+double Patience::waited_s() const { return now_s() - start_s_; }
+
+bool Patience::wait() {
+  constexpr double kSpin_s = 0.02;  // a sample's end is seen at once; only a long wait sleeps
+  const double waited = waited_s();
+  if (waited < kSpin_s) {
+    std::this_thread::yield();
+  } else {
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  return waited < deadline_s_;
+}
+
+Communicator::Communicator(std::shared_ptr<const Nccl> nccl, const World& world, Deadlines deadlines)
+    : nccl_(std::move(nccl)), deadlines_(deadlines), rank_(world.rank()), size_(world.size()) {
+  const std::string id = world.broadcast(make_id(*nccl_, rank_));
+  if (id.starts_with('!')) throw CallError(fmt::format("rank 0 of {}: {}", size_, id.substr(1)));
+  const double start = now_s();
+  try {
+    make(from_text(id));
+  } catch (...) {
+    abort();  // no destructor runs for an object that was never made
+    throw;
+  }
+  setup_s_ = now_s() - start;
+}
+
+void Communicator::make(const ncclUniqueId& id) {
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  const NcclCalls& calls = nccl_->calls();
+  accept(calls.ncclCommInitRankConfig(&handle_, size_, id, rank_, &config),
+         "calls.ncclCommInitRankConfig(&handle_, size_, id, rank_, &config)");
+}
+
+Communicator::~Communicator() { abort(); }
+
+void Communicator::accept(ncclResult_t status, const char* call, std::source_location where) {
+  if (status == ncclSuccess) return;
+  if (status != ncclInProgress) {
+    const std::string what =
+        fmt::format("{} {} at {}:{}", describe(status), last_error(), where.file_name(), where.line());
+    fail(call, what);
+  }
+  Patience patience(deadlines_.setup_s);
+  ncclResult_t state = ncclInProgress;
+  const NcclCalls& calls = nccl_->calls();
+  while (true) {
+    FARSCALE_CALL(calls.ncclCommGetAsyncError(handle_, &state));
+    if (state == ncclSuccess) return;
+    if (state != ncclInProgress) fail(call, fmt::format("{} {}", describe(state), last_error()));
+    if (!patience.wait()) {
+      fail(call, fmt::format("the other ranks did not come within {:.0f} s at {}:{}", deadlines_.setup_s,
+                             where.file_name(), where.line()));
+    }
+  }
+}
+
+void Communicator::poll(const char* during) {
+  ncclResult_t state = ncclSuccess;
+  const NcclCalls& calls = nccl_->calls();
+  if (handle_ == nullptr) throw CallError(fmt::format("{}: the communicator was aborted before", during));
+  FARSCALE_CALL(calls.ncclCommGetAsyncError(handle_, &state));
+  if (state != ncclSuccess && state != ncclInProgress) {
+    fail(during, fmt::format("{} {}", describe(state), last_error()));
+  }
+}
+
+void Communicator::fail(const std::string& during, const std::string& what) {
+  abort();
+  throw CallError(fmt::format("rank {} of {}: {} failed: {}", rank_, size_, during, what));
+}
+
+std::string Communicator::last_error() const {
+  const char* text = nccl_->calls().ncclGetLastError(handle_);
+  return text == nullptr || *text == '\0' ? "" : fmt::format("({})", text);
+}
+
+void Communicator::finalize() {
+  if (handle_ == nullptr) return;
+  const NcclCalls& calls = nccl_->calls();
+  try {
+    FARSCALE_ACCEPT(*this, calls.ncclCommFinalize(handle_));
+    const ncclComm_t done = std::exchange(handle_, nullptr);
+    FARSCALE_CALL(calls.ncclCommDestroy(done));
+  } catch (...) {
+    abort();
+    throw;
+  }
+}
+
+void Communicator::abort() noexcept {
+  if (handle_ != nullptr) (void)nccl_->calls().ncclCommAbort(std::exchange(handle_, nullptr));
+}
+
+}  // namespace farscale::cuda

@@ -1,0 +1,83 @@
+// A GEMM as cuBLASLt sees it: types, descriptors, layouts and one call. cuBLASLt is asked for column-major matrices
+// (fp8 accepts nothing else), our problems are row-major: C = op(A) op(B) row-major is C' = op(B)' op(A)' column-major,
+// so B goes in as the first operand and A as the second, each with its own transpose.
+#pragma once
+
+#include <cublasLt.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/blas.h"
+#include "kernels/cuda/device.h"
+#include "kernels/problem.h"
+#include "kernels/reference.h"
+
+namespace farscale::cuda {
+
+// How one number type is computed. fp8_e5m2 is what training does with gradients: A in e5m2, B in e4m3 (cuBLASLt has no
+// product of two e5m2 matrices).
+struct GemmTypes {
+  cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
+  cudaDataType_t scale = CUDA_R_32F;
+  cudaDataType_t a = CUDA_R_32F;
+  cudaDataType_t b = CUDA_R_32F;
+  cudaDataType_t c = CUDA_R_32F;
+  NumberType a_type = NumberType::kFp32;
+  NumberType b_type = NumberType::kFp32;
+  NumberType c_type = NumberType::kFp32;
+  bool fp8 = false;
+};
+
+// The reason when this GPU or cuBLASLt does not have the type in this layout.
+Maybe<GemmTypes> gemm_types(const GemmProblem& problem, int capability);
+
+// Roundings of one dot product of length k on these units, for kernels/reference.h.
+GemmRounding gemm_rounding(NumberType type, int64_t k);
+
+// Bytes of one set of operands, each 256-byte aligned.
+struct GemmBytes {
+  size_t a = 0;
+  size_t b = 0;
+  size_t c = 0;
+  size_t set() const { return aligned(a) + aligned(b) + aligned(c); }
+};
+GemmBytes gemm_bytes(const GemmProblem& problem, const GemmTypes& types);
+
+struct GemmPointers {
+  std::byte* a = nullptr;
+  std::byte* b = nullptr;
+  std::byte* c = nullptr;
+};
+
+struct Workspace {
+  void* memory = nullptr;
+  size_t bytes = 0;
+};
+
+class GemmPlan {
+ public:
+  // `scales`: one float of 1 in device memory, used for both operands of fp8 (per-tensor scaling); unused otherwise.
+  GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem, const GemmTypes& types, const float* scales);
+
+  // cuBLASLt's candidates, best guess first; empty when it has none.
+  std::vector<cublasLtMatmulHeuristicResult_t> candidates(int most, size_t workspace_bytes) const;
+
+  // Enqueues one product; the status is for the caller to judge: a candidate may fail.
+  cublasStatus_t multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at, const Workspace& workspace,
+                          cudaStream_t stream) const;
+
+  const Blas& blas() const { return *blas_; }
+
+ private:
+  std::shared_ptr<const Blas> blas_;
+  bool fp64_;
+  MatmulDescriptor operation_;
+  MatrixLayout first_;   // B
+  MatrixLayout second_;  // A
+  MatrixLayout result_;  // C
+};
+
+}  // namespace farscale::cuda

@@ -1,0 +1,99 @@
+// Two rounds: a short look at every candidate, a longer one at the fastest few.
+#include "kernels/cuda/gemm_tune.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "kernels/cuda/call.h"
+
+namespace farscale::cuda {
+namespace {
+
+constexpr double kShortLook_s = 1e-3;
+constexpr double kLongLook_s = 10e-3;
+constexpr size_t kFinalists = 4;
+constexpr int kRounds = 3;  // of the finalists, in turn, so that a drifting clock meets all of them
+
+double now_s() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+class Timer {
+ public:
+  explicit Timer(const TuneTask& task) : task_(task) {}
+
+  // Seconds per product over `runs` products; sets the host's cost of enqueuing one. Throws when a call fails.
+  double time_s(const Candidate& candidate, int64_t runs, double& host_cost_s) {
+    FARSCALE_CALL(cudaEventRecord(start_.get(), task_.stream));
+    const double start = now_s();
+    for (int64_t i = 0; i < runs; ++i) {
+      FARSCALE_CALL(task_.plan->multiply(candidate.heuristic.algo, task_.next(), task_.workspace, task_.stream));
+    }
+    host_cost_s = (now_s() - start) / static_cast<double>(runs);
+    FARSCALE_CALL(cudaEventRecord(stop_.get(), task_.stream));
+    FARSCALE_CALL(cudaStreamSynchronize(task_.stream));
+    float milliseconds = 0;
+    FARSCALE_CALL(cudaEventElapsedTime(&milliseconds, start_.get(), stop_.get()));
+    return static_cast<double>(milliseconds) * 1e-3 / static_cast<double>(runs);
+  }
+
+ private:
+  const TuneTask& task_;
+  CudaEvent start_{CudaEvent::Timing::kOn};
+  CudaEvent stop_{CudaEvent::Timing::kOn};
+};
+
+int64_t runs_for(double look_s, double time_s) {
+  return static_cast<int64_t>(std::clamp(look_s / std::max(time_s, 1e-7), 1.0, 1000.0));
+}
+
+// A first product for the module's loading and the clocks, one to learn the length, then the look itself.
+void look(Timer& timer, Candidate& candidate, double look_s) {
+  try {
+    double ignored = 0;
+    (void)timer.time_s(candidate, 1, ignored);
+    const double once = timer.time_s(candidate, 1, ignored);
+    candidate.time_s = timer.time_s(candidate, runs_for(look_s, once), candidate.host_cost_s);
+  } catch (const CallError& error) {
+    candidate.failure = error.what();
+  }
+}
+
+bool faster(const Candidate& a, const Candidate& b) {
+  if (a.failure.empty() != b.failure.empty()) return a.failure.empty();
+  return a.failure.empty() && a.time_s < b.time_s;
+}
+
+// The lower of the times seen: a disturbance only ever adds.
+void look_longer(Timer& timer, Candidate& candidate) {
+  const double before = candidate.time_s;
+  const double cost_before = candidate.host_cost_s;
+  look(timer, candidate, kLongLook_s);
+  if (!candidate.failure.empty()) return;
+  candidate.time_s = std::min(before, candidate.time_s);
+  candidate.host_cost_s = std::min(cost_before, candidate.host_cost_s);
+}
+
+}  // namespace
+
+std::vector<Candidate> time_candidates(const TuneTask& task,
+                                       const std::vector<cublasLtMatmulHeuristicResult_t>& found) {
+  Timer timer(task);
+  std::vector<Candidate> candidates;
+  for (const auto& heuristic : found) {
+    candidates.push_back({.heuristic = heuristic, .place = static_cast<int>(candidates.size()), .failure = ""});
+    look(timer, candidates.back(), kShortLook_s);
+  }
+  std::stable_sort(candidates.begin(), candidates.end(), faster);
+  const size_t finalists = std::min(kFinalists, candidates.size());
+  for (size_t i = 0; i < finalists; ++i) {
+    if (candidates[i].failure.empty()) candidates[i].time_s = 1e9;  // the short look only chose the finalists
+  }
+  for (int round = 0; round < kRounds; ++round) {
+    for (size_t i = 0; i < finalists; ++i) {
+      if (candidates[i].failure.empty()) look_longer(timer, candidates[i]);
+    }
+  }
+  std::stable_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(finalists), faster);
+  return candidates;
+}
+
+}  // namespace farscale::cuda

@@ -1,0 +1,55 @@
+// NCCL, opened at run time: its functions as a table.
+#pragma once
+
+#include <nccl.h>
+
+#include <memory>
+#include <string>
+
+#include "kernels/cuda/library.h"
+#include "kernels/error.h"
+
+// Every NCCL function this module calls; the table, its loading and the fake are made from this list.
+#define FARSCALE_NCCL_CALLS(X) \
+  X(ncclGetVersion)            \
+  X(ncclGetUniqueId)           \
+  X(ncclCommInitRankConfig)    \
+  X(ncclCommFinalize)          \
+  X(ncclCommDestroy)           \
+  X(ncclCommAbort)             \
+  X(ncclCommGetAsyncError)     \
+  X(ncclGetLastError)          \
+  X(ncclAllReduce)             \
+  X(ncclReduceScatter)         \
+  X(ncclAllGather)             \
+  X(ncclBroadcast)             \
+  X(ncclSend)                  \
+  X(ncclRecv)                  \
+  X(ncclGroupStart)            \
+  X(ncclGroupEnd)
+
+namespace farscale::cuda {
+
+struct NcclCalls {
+#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
+  FARSCALE_NCCL_CALLS(FARSCALE_MEMBER)
+#undef FARSCALE_MEMBER
+};
+
+class Nccl {
+ public:
+  // The reason when the library or a function of it is missing, or when it is older than 2.19 (the first release whose
+  // non-blocking communicators this module was written against).
+  static Maybe<std::shared_ptr<const Nccl>> open();
+  const NcclCalls& calls() const { return calls_; }
+  int version_code() const { return version_; }  // 22809 for 2.28.9
+  std::string version() const;                   // "NCCL 2.28.9"
+
+ private:
+  Nccl() = default;
+  std::unique_ptr<Library> library_;
+  NcclCalls calls_;
+  int version_ = 0;
+};
+
+}  // namespace farscale::cuda

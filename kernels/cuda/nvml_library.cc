@@ -1,0 +1,94 @@
+// Reading NVML. Numbers of clocks, sensors and reasons: NVML API reference (nvmlClockType_t, nvmlTemperatureSensors_t,
+// nvmlClocksEventReasons).
+#include "kernels/cuda/nvml_library.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace farscale::cuda {
+namespace {
+
+using Opened = Maybe<std::unique_ptr<Nvml>>;
+
+constexpr int kClockSm = 1;
+constexpr int kClockMemory = 2;
+constexpr int kSensorGpu = 0;
+
+struct Reason {
+  unsigned long long bit;
+  const char* name;
+};
+// GPU idle (1) and application clocks (2) are no throttling; the others lower the clock below what was asked for.
+constexpr std::array<Reason, 6> kReasons = {{{0x04, "throttle_sw_power_cap"},
+                                             {0x08, "throttle_hw_slowdown"},
+                                             {0x10, "throttle_sync_boost"},
+                                             {0x20, "throttle_sw_thermal"},
+                                             {0x40, "throttle_hw_thermal"},
+                                             {0x80, "throttle_hw_power_brake"}}};
+
+}  // namespace
+
+Opened Nvml::open(const std::string& pci_bus_id) {
+  auto library = Library::open({"libnvidia-ml.so.1"}, "it comes with the NVIDIA driver");
+  if (!library) return Opened::absent(library.reason());
+  std::unique_ptr<Nvml> nvml(new Nvml());
+  nvml->library_ = std::move(*library);
+  std::string missing;
+#define FARSCALE_FIND(call) \
+  if (!nvml->library_->find(#call, nvml->calls_.call)) missing = #call;
+  FARSCALE_NVML_CALLS(FARSCALE_FIND)
+#undef FARSCALE_FIND
+  if (!missing.empty()) return Opened::absent(fmt::format("libnvidia-ml.so.1 has no {}", missing));
+  nvmlReturn_t status = nvml->calls_.nvmlInit_v2();
+  if (status != 0) return Opened::absent(fmt::format("nvmlInit_v2() failed: {}", status));
+  nvml->initialised_ = true;
+  status = nvml->calls_.nvmlDeviceGetHandleByPciBusId_v2(pci_bus_id.c_str(), &nvml->device_);
+  if (status != 0) {
+    return Opened::absent(fmt::format("nvmlDeviceGetHandleByPciBusId_v2({}) failed: {}", pci_bus_id, status));
+  }
+  return nvml;
+}
+
+Nvml::~Nvml() {
+  if (initialised_) (void)calls_.nvmlShutdown();
+}
+
+Telemetry Nvml::sample() const {
+  Telemetry telemetry;
+  unsigned value = 0;
+  if (calls_.nvmlDeviceGetClockInfo(device_, kClockSm, &value) == 0) telemetry["sm_clock_hz"] = value * 1e6;
+  if (calls_.nvmlDeviceGetClockInfo(device_, kClockMemory, &value) == 0) telemetry["memory_clock_hz"] = value * 1e6;
+  if (calls_.nvmlDeviceGetPowerUsage(device_, &value) == 0) telemetry["power_w"] = value / 1e3;
+  if (calls_.nvmlDeviceGetEnforcedPowerLimit(device_, &value) == 0) telemetry["power_limit_w"] = value / 1e3;
+  if (calls_.nvmlDeviceGetTemperature(device_, kSensorGpu, &value) == 0) telemetry["temperature_c"] = value;
+  unsigned long long reasons = 0;
+  if (calls_.nvmlDeviceGetCurrentClocksThrottleReasons(device_, &reasons) == 0) {
+    telemetry["throttle_reasons"] = static_cast<double>(reasons);
+    for (const Reason& reason : kReasons) {
+      if ((reasons & reason.bit) != 0) telemetry[reason.name] = 1;
+    }
+  }
+  return telemetry;
+}
+
+Facts Nvml::facts() const {
+  Facts facts;
+  std::array<char, 96> driver{};  // NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE is 80
+  if (calls_.nvmlSystemGetDriverVersion(driver.data(), static_cast<unsigned>(driver.size())) == 0) {
+    facts["driver"] = driver.data();
+  }
+  unsigned value = 0;
+  if (calls_.nvmlDeviceGetMaxClockInfo(device_, kClockSm, &value) == 0) {
+    facts["sm_clock_max"] = fmt::format("{} MHz", value);
+  }
+  if (calls_.nvmlDeviceGetMaxClockInfo(device_, kClockMemory, &value) == 0) {
+    facts["memory_clock_max"] = fmt::format("{} MHz", value);
+  }
+  if (calls_.nvmlDeviceGetEnforcedPowerLimit(device_, &value) == 0) {
+    facts["power_limit"] = fmt::format("{:.0f} W", value / 1e3);
+  }
+  return facts;
+}
+
+}  // namespace farscale::cuda

@@ -1,0 +1,50 @@
+// A queue is a stream, an event is an event. Waiting watches the communicator of the collectives in the queue, so that
+// a rank that died ends the wait with an error and not never.
+#pragma once
+
+#include <memory>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/communicator.h"
+#include "kernels/cuda/handles.h"
+
+namespace farscale::cuda {
+
+class QueueEvent final : public Event {
+ public:
+  cudaEvent_t get() const { return event_.get(); }
+
+ private:
+  CudaEvent event_;
+};
+
+class CudaQueue final : public Queue {
+ public:
+  explicit CudaQueue(QueueRole role);  // communication runs at the highest priority
+  ~CudaQueue() override;               // waits for its work, within the deadline
+
+  cudaStream_t stream() const { return stream_.get(); }
+  void watch(std::shared_ptr<Communicator> communicator) { watched_ = std::move(communicator); }
+
+  void record(Event& event) override;
+  void wait_for(Event& event) override;
+  void synchronize() override;
+  double time_s(Operation& operation, int64_t runs);
+
+ private:
+  Stream stream_;
+  CudaEvent start_;
+  CudaEvent stop_;
+  std::shared_ptr<Communicator> watched_;
+};
+
+// What this module prepared: it can put one run on a stream.
+class CudaOperation : public Operation {
+ public:
+  void run(Queue& queue) final;
+
+ protected:
+  virtual void enqueue(CudaQueue& queue) = 0;
+};
+
+}  // namespace farscale::cuda
