@@ -1,0 +1,290 @@
+// The world of ranks on MPI. One source, compiled once for every MPI that is installed: farscale-mpi-openmpi.so and
+// farscale-mpi-mpich.so.
+#include <fmt/format.h>
+#include <mpi.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <limits>
+#include <thread>
+
+#include "kernels/mpi/calls.h"
+#include "kernels/mpi/collectives.h"
+#include "kernels/mpi/lifeline.h"
+#include "kernels/world.h"
+
+namespace farscale {
+
+void fail_mpi(int code, const char* call, const char* file, int line) {
+  std::array<char, MPI_MAX_ERROR_STRING + 1> text{};
+  int length = 0;
+  MPI_Error_string(code, text.data(), &length);
+  throw CallError(fmt::format("{}: {} (code {}) at {}:{}", call, text.data(), code, file, line));
+}
+
+namespace {
+
+constexpr double kFarewell_s = 5;
+
+// How one rank introduces itself to the others; sent as bytes between processes of one program.
+struct Introduction {
+  std::array<char, 256> host{};
+  int64_t pid = 0;
+  uint64_t start_time = 0;
+};
+
+Introduction introduce() {
+  Introduction self;
+  ::gethostname(self.host.data(), self.host.size() - 1);
+  self.pid = ::getpid();
+  self.start_time = process_state(static_cast<int>(self.pid)).start_time;
+  return self;
+}
+
+// "Open MPI 4.1.4" out of "Open MPI v4.1.4, package: ...", "MPICH 4.0.2" out of "MPICH Version:\t4.0.2\n...".
+std::string library_version() {
+  std::array<char, MPI_MAX_LIBRARY_VERSION_STRING + 1> text{};
+  int length = 0;
+  MPI_Get_library_version(text.data(), &length);
+  std::string line(text.data(), std::min(static_cast<size_t>(length), std::strcspn(text.data(), "\n,")));
+  for (const auto& [old, now] : {std::pair{" Version:\t", " "}, {" Version:", ""}, {"MPI v", "MPI "}}) {
+    if (const size_t at = line.find(old); at != std::string::npos) line.replace(at, std::strlen(old), now);
+  }
+  return line.substr(0, line.find_last_not_of(" \t") + 1);
+}
+
+class Communicator {
+ public:
+  explicit Communicator(MPI_Comm like) { FARSCALE_MPI(MPI_Comm_dup(like, &ranks_)); }
+  ~Communicator() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    // Freeing is collective in MPI's words: not while an error unwinds on this rank alone.
+    if (finalized == 0 && std::uncaught_exceptions() == 0) MPI_Comm_free(&ranks_);
+  }
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+  MPI_Comm get() const { return ranks_; }
+
+ private:
+  MPI_Comm ranks_ = MPI_COMM_NULL;
+};
+
+// What the world and its duplicates share; the last of them ends MPI.
+class Session {
+ public:
+  explicit Session(int threads) : threads_(threads) {
+    FARSCALE_MPI(MPI_Comm_set_errhandler(MPI_COMM_WORLD, MPI_ERRORS_RETURN));
+    FARSCALE_MPI(MPI_Comm_rank(MPI_COMM_WORLD, &rank_));
+    FARSCALE_MPI(MPI_Comm_size(MPI_COMM_WORLD, &size_));
+    library_ = library_version();
+    meet();
+    bf16_sum_ = std::make_unique<Bf16Sum>();
+    farewell_ = std::make_unique<Communicator>(MPI_COMM_WORLD);
+  }
+
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  int local_rank() const { return local_rank_; }
+  const std::string& library() const { return library_; }
+  const std::vector<std::string>& hosts() const { return hosts_; }
+  MPI_Op bf16_sum() const { return bf16_sum_->op(); }
+  Lifeline& lifeline() const { return *lifeline_; }
+  bool threads_allowed() const { return threads_ == MPI_THREAD_MULTIPLE; }
+
+ private:
+  void meet();
+  bool say_farewell() const;
+
+  int threads_;
+  int rank_ = 0;
+  int size_ = 1;
+  int local_rank_ = 0;
+  std::string library_;
+  std::vector<std::string> hosts_;
+  std::unique_ptr<Lifeline> lifeline_;
+  std::unique_ptr<Bf16Sum> bf16_sum_;
+  std::unique_ptr<Communicator> farewell_;  // only for the last barrier: nothing else can be mistaken for it
+};
+
+void Session::meet() {
+  const Introduction self = introduce();
+  std::vector<Introduction> all(static_cast<size_t>(size_));
+  constexpr int kBytes = sizeof(Introduction);
+  FARSCALE_MPI(MPI_Allgather(&self, kBytes, MPI_BYTE, all.data(), kBytes, MPI_BYTE, MPI_COMM_WORLD));
+  std::vector<Peer> peers;
+  for (int rank = 0; rank < size_; ++rank) {
+    const Introduction& other = all[static_cast<size_t>(rank)];
+    hosts_.emplace_back(other.host.data());
+    peers.push_back({rank, other.host.data(), static_cast<int>(other.pid), other.start_time});
+  }
+  const auto mine = hosts_.begin() + rank_;
+  local_rank_ = static_cast<int>(std::count(hosts_.begin(), mine, *mine));
+  lifeline_ = std::make_unique<Lifeline>(rank_, std::move(peers));
+}
+
+// True when every rank has come to the end. After an error only for a while: the others may be elsewhere.
+bool Session::say_farewell() const {
+  const std::shared_ptr<CallSlot> slot = lifeline_->new_slot();
+  const InCall inside(*slot, "MPI_Barrier at the end", 0);
+  if (std::uncaught_exceptions() == 0) return MPI_Barrier(farewell_->get()) == MPI_SUCCESS;
+  MPI_Request request = MPI_REQUEST_NULL;
+  if (MPI_Ibarrier(farewell_->get(), &request) != MPI_SUCCESS) return false;
+  const auto end = std::chrono::steady_clock::now() + std::chrono::duration<double>(kFarewell_s);
+  int done = 0;
+  while (MPI_Test(&request, &done, MPI_STATUS_IGNORE) == MPI_SUCCESS && done == 0) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return done != 0;
+}
+
+// Ends MPI. When an error unwinds here and the other ranks do not end as well, MPI is left as it is: main prints the
+// error and exits, and the launcher and the others' lifelines end the run.
+Session::~Session() {
+  lifeline_->expect_exits();
+  const bool together = say_farewell();
+  lifeline_->stop();
+  if (!together) return;
+  bf16_sum_.reset();
+  farewell_.reset();
+  MPI_Finalize();
+}
+
+class MpiWorld final : public World {
+ public:
+  MpiWorld(std::shared_ptr<Session> session, MPI_Comm like)
+      : session_(std::move(session)),
+        slot_(session_->lifeline().new_slot()),
+        ranks_(like),
+        call_{.ranks = ranks_.get(), .rank = session_->rank(), .bf16_sum = session_->bf16_sum(), .slot = slot_.get()} {}
+
+  int rank() const override { return session_->rank(); }
+  int size() const override { return session_->size(); }
+  int local_rank() const override { return session_->local_rank(); }
+  std::string library() const override { return session_->library(); }
+  std::vector<std::string> hosts() const override { return session_->hosts(); }
+
+  void barrier() const override {
+    const InCall inside(*slot_, "MPI_Barrier", 0);
+    FARSCALE_MPI(MPI_Barrier(ranks_.get()));
+  }
+  std::string broadcast(const std::string& text, int root) const override;
+  std::vector<std::string> gather(const std::string& text) const override;
+  std::vector<double> reduce(std::vector<double> values, Reduction op) const override;
+
+  void collective(const CollectiveProblem& problem, const void* send, void* receive) const override {
+    if (problem.ranks != session_->size()) {
+      throw InputError(fmt::format("{}: this world has {} ranks", problem.name(), session_->size()));
+    }
+    run_collective(call_, problem, send, receive);
+  }
+
+  std::unique_ptr<World> duplicate() const override {
+    if (!session_->threads_allowed()) {
+      // Taking turns would not do: two ranks could each hold the turn the other waits for.
+      throw EnvironmentError(
+          fmt::format("{} does not allow calls from several threads at once (MPI_THREAD_MULTIPLE), "
+                      "which communication beside computation needs",
+                      session_->library()));
+    }
+    const InCall inside(*slot_, "MPI_Comm_dup", 0);
+    return std::make_unique<MpiWorld>(session_, ranks_.get());
+  }
+
+  void on_lost(double deadline_s, std::function<void(const std::string&)> lost) override {
+    session_->lifeline().start(deadline_s, std::move(lost));
+  }
+
+  void abort(int exit_code) override { MPI_Abort(MPI_COMM_WORLD, exit_code); }
+
+ private:
+  std::shared_ptr<Session> session_;
+  std::shared_ptr<CallSlot> slot_;
+  Communicator ranks_;
+  CollectiveCall call_;
+};
+
+int count_of(int64_t bytes) {
+  if (bytes <= std::numeric_limits<int>::max()) return static_cast<int>(bytes);
+  throw InputError(fmt::format("{} bytes of text between ranks: an MPI call counts to 2147483647", bytes));
+}
+
+std::string MpiWorld::broadcast(const std::string& text, int root) const {
+  const InCall inside(*slot_, "MPI_Bcast", static_cast<int64_t>(text.size()));
+  int64_t size = static_cast<int64_t>(text.size());
+  FARSCALE_MPI(MPI_Bcast(&size, 1, MPI_INT64_T, root, ranks_.get()));
+  std::string out = rank() == root ? text : std::string(static_cast<size_t>(size), '\0');
+  FARSCALE_MPI(MPI_Bcast(out.data(), count_of(size), MPI_CHAR, root, ranks_.get()));
+  return out;
+}
+
+std::vector<std::string> MpiWorld::gather(const std::string& text) const {
+  const InCall inside(*slot_, "MPI_Allgatherv", static_cast<int64_t>(text.size()));
+  const auto ranks = static_cast<size_t>(size());
+  const int mine = count_of(static_cast<int64_t>(text.size()));
+  std::vector<int> counts(ranks), offsets(ranks);
+  FARSCALE_MPI(MPI_Allgather(&mine, 1, MPI_INT, counts.data(), 1, MPI_INT, ranks_.get()));
+  int64_t total = 0;
+  for (size_t r = 0; r < ranks; ++r) {
+    offsets[r] = count_of(total);
+    total += counts[r];
+  }
+  std::string all(static_cast<size_t>(count_of(total)), '\0');
+  FARSCALE_MPI(
+      MPI_Allgatherv(text.data(), mine, MPI_CHAR, all.data(), counts.data(), offsets.data(), MPI_CHAR, ranks_.get()));
+  std::vector<std::string> texts;
+  for (size_t r = 0; r < ranks; ++r)
+    texts.push_back(all.substr(static_cast<size_t>(offsets[r]), static_cast<size_t>(counts[r])));
+  return texts;
+}
+
+std::vector<double> MpiWorld::reduce(std::vector<double> values, Reduction op) const {
+  const InCall inside(*slot_, "MPI_Allreduce", static_cast<int64_t>(values.size() * sizeof(double)));
+  const MPI_Op ops[] = {MPI_SUM, MPI_MIN, MPI_MAX};
+  FARSCALE_MPI(MPI_Allreduce(MPI_IN_PLACE, values.data(), count_of(static_cast<int64_t>(values.size())), MPI_DOUBLE,
+                             ops[static_cast<size_t>(op)], ranks_.get()));
+  return values;
+}
+
+// More ranks than cores: a rank that waits must give its core away, or the one it waits for cannot run. Both libraries
+// read this when they start; what the user has set stays.
+void yield_when_crowded() {
+  int ranks_here = 0;
+  for (const char* variable : {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}) {
+    if (const char* text = std::getenv(variable)) ranks_here = std::atoi(text);
+  }
+  if (ranks_here <= static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN))) return;
+  ::setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
+  ::setenv("MPIR_CVAR_POLLS_BEFORE_YIELD", "1", 0);
+}
+
+Maybe<std::unique_ptr<World>> open() {
+  using Result = Maybe<std::unique_ptr<World>>;
+  int initialized = 0;
+  MPI_Initialized(&initialized);
+  if (initialized != 0) return Result::absent("MPI was started already in this process");
+  yield_when_crowded();
+  int threads = MPI_THREAD_SINGLE;
+  FARSCALE_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &threads));
+  return Result(std::make_unique<MpiWorld>(std::make_shared<Session>(threads), MPI_COMM_WORLD));
+}
+
+}  // namespace
+}  // namespace farscale
+
+extern "C" const farscale::WorldModule* farscale_world() {
+  static constexpr farscale::WorldModule kModule{
+      .version = farscale::WorldModule::kVersion, .name = FARSCALE_MPI_NAME, .open = farscale::open};
+  return &kModule;
+}
