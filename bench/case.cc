@@ -1,0 +1,209 @@
+// From suites to cases.
+#include "bench/case.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+namespace farscale {
+namespace {
+
+std::string trimmed(double value) { return fmt::format("{:g}", value); }
+
+Sampling chosen(Sampling sampling, const ExpandOptions& options) {
+  if (options.budget_s > 0) sampling.budget_s = options.budget_s;
+  if (options.exact_samples > 0) sampling.least_samples = sampling.most_samples = options.exact_samples;
+  return sampling;
+}
+
+Case gemm_case(const GemmEntry& entry, const GemmProblem& problem, const ExpandOptions& options) {
+  std::string name = problem.name();
+  if (!entry.cold) name += "/hot";
+  if (entry.data != InputData::kNormal) name += fmt::format("/{}", farscale::name(entry.data));
+  return {.name = std::move(name),
+          .family = "gemm",
+          .settings = {{"data", std::string(farscale::name(entry.data))}, {"cache", entry.cold ? "cold" : "hot"}},
+          .sampling = chosen(entry.sampling, options),
+          .problem = problem,
+          .data = entry.data,
+          .cold = entry.cold,
+          .step = {},
+          .start = {}};
+}
+
+// The distinct GEMMs of one step, largest share of the step's FLOPs first.
+std::vector<GemmProblem> largest_gemms(const Workload& workload, int64_t count) {
+  const LoweredStep step = lower(workload, {});
+  std::vector<std::pair<double, GemmProblem>> found;
+  for (const StepTask& task : step.tasks) {
+    if (task.gemm.m == 0) continue;
+    auto same = std::find_if(found.begin(), found.end(), [&](const auto& f) { return f.second == task.gemm; });
+    if (same == found.end()) same = found.insert(found.end(), {0, task.gemm});
+    same->first += task.flops;
+  }
+  std::stable_sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::vector<GemmProblem> gemms;
+  for (const auto& [flops, gemm] : found) {
+    if (static_cast<int64_t>(gemms.size()) < count) gemms.push_back(gemm);
+  }
+  return gemms;
+}
+
+void add_gemms(const GemmEntry& entry, const Workload* workload, const ExpandOptions& options, std::vector<Case>& out) {
+  for (NumberType type : entry.types) {
+    for (const auto& [m, n, k] : entry.shapes) {
+      for (const std::string& layout : entry.layouts) {
+        const GemmProblem problem{.m = m,
+                                  .n = n,
+                                  .k = k,
+                                  .batch = 1,
+                                  .type = type,
+                                  .transpose_a = layout[0] == 't',
+                                  .transpose_b = layout[1] == 't'};
+        out.push_back(gemm_case(entry, problem, options));
+      }
+    }
+    if (entry.workload_shapes == 0 || workload == nullptr) continue;
+    for (GemmProblem problem : largest_gemms(*workload, entry.workload_shapes)) {
+      problem.type = type;
+      out.push_back(gemm_case(entry, scaled(problem, entry.scale), options));
+      out.back().settings["workload"] = workload->name();
+      out.back().settings["scale"] = trimmed(entry.scale);
+    }
+  }
+}
+
+void add_memory(const MemoryEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
+  for (MemoryKind kind : entry.kinds) {
+    for (int64_t bytes : entry.bytes) {
+      const double per_element = MemoryProblem{.kind = kind, .elements = 1, .type = entry.type}.bytes();
+      const auto elements = std::max<int64_t>(1, std::llround(double(bytes) / per_element));
+      const MemoryProblem problem{.kind = kind, .elements = elements, .type = entry.type};
+      out.push_back({.name = problem.name() + (entry.cold ? "" : "/hot"),
+                     .family = "memory",
+                     .settings = {{"cache", entry.cold ? "cold" : "hot"}},
+                     .sampling = chosen(entry.sampling, options),
+                     .problem = problem,
+                     .data = InputData::kNormal,
+                     .cold = entry.cold,
+                     .step = {},
+                     .start = {}});
+    }
+  }
+}
+
+void add_collectives(const CollectiveEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
+  // Every size is rounded up to what divides into ranks x elements, so that one suite serves any number of ranks.
+  const int64_t grain = static_cast<int64_t>(bytes_per_element(entry.type)) * options.ranks;
+  for (CollectiveKind kind : entry.kinds) {
+    for (int64_t bytes : entry.bytes) {
+      for (bool in_place : entry.in_place) {
+        const CollectiveProblem problem{.kind = kind,
+                                        .bytes = (bytes + grain - 1) / grain * grain,
+                                        .type = entry.type,
+                                        .ranks = options.ranks,
+                                        .in_place = in_place};
+        out.push_back({.name = problem.name(),
+                       .family = "collective",
+                       .settings = {{"placement", in_place ? "in place" : "out of place"}},
+                       .sampling = chosen(entry.sampling, options),
+                       .problem = problem,
+                       .data = InputData::kNormal,
+                       .cold = false,
+                       .step = {},
+                       .start = {}});
+      }
+    }
+  }
+}
+
+void add_steps(const StepEntry& entry, const Workload* workload, const ExpandOptions& options, std::vector<Case>& out) {
+  if (workload == nullptr) return;
+  const std::string scale = entry.scale > 0 ? trimmed(entry.scale) : "auto";
+  std::string name = fmt::format("step/{}", workload->name());
+  if (entry.micro_batch > 0) name += fmt::format("/mb{}", entry.micro_batch);
+  if (!entry.type.empty()) name += "/" + entry.type;
+  if (!entry.fused) name += "/eager";
+  if (entry.bucket_rule != "pytorch") name += "/" + entry.bucket_rule;
+  name += fmt::format("/scale_{}/{}ranks", scale, options.ranks);
+  out.push_back({.name = std::move(name),
+                 .family = "step",
+                 .settings = {{"workload", workload->name()}, {"scale", scale}},
+                 .sampling = chosen(entry.sampling, options),
+                 .problem = {},
+                 .data = InputData::kNormal,
+                 .cold = true,
+                 .step = entry,
+                 .start = {}});
+}
+
+void add_starts(const StartEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
+  auto add = [&](std::string name, StartKind kind, int64_t samples) {
+    Sampling sampling;
+    sampling.least_samples = sampling.most_samples = samples;
+    out.push_back({.name = std::move(name),
+                   .family = "start",
+                   .settings = {},
+                   .sampling = sampling,
+                   .problem = {},
+                   .data = InputData::kNormal,
+                   .cold = true,
+                   .step = {},
+                   .start = kind});
+  };
+  const std::string ranks = fmt::format("/{}ranks", options.ranks);
+  add("start/world" + ranks, StartKind::kWorld, 1);
+  add("start/backend" + ranks, StartKind::kBackend, 1);
+  add("start/communicator" + ranks, StartKind::kCommunicator, entry.repeats);
+  add("start/first_all_reduce" + ranks, StartKind::kFirstAllReduce, entry.repeats);
+}
+
+bool wanted(const std::vector<std::string>& only, const std::string& family) {
+  return only.empty() || std::find(only.begin(), only.end(), family) != only.end();
+}
+
+}  // namespace
+
+bool needs_workload(const Suite& suite, const std::vector<std::string>& only) {
+  const bool shapes =
+      std::any_of(suite.gemm.begin(), suite.gemm.end(), [](const auto& e) { return e.workload_shapes > 0; });
+  return (wanted(only, "step") && !suite.step.empty()) || (wanted(only, "gemm") && shapes);
+}
+
+std::vector<Case> expand_suite(const Suite& suite, const Workload* workload, const ExpandOptions& options) {
+  std::vector<Case> all;
+  for (const StartEntry& entry : suite.start) add_starts(entry, options, all);
+  for (const GemmEntry& entry : suite.gemm) {
+    add_gemms(entry, wanted(options.only, "gemm") ? workload : nullptr, options, all);
+  }
+  for (const MemoryEntry& entry : suite.memory) add_memory(entry, options, all);
+  for (const CollectiveEntry& entry : suite.collective) add_collectives(entry, options, all);
+  for (const StepEntry& entry : suite.step) add_steps(entry, workload, options, all);
+  std::vector<Case> cases;
+  std::set<std::string> seen;
+  for (Case& item : all) {
+    if (wanted(options.only, item.family) && seen.insert(item.name).second) cases.push_back(std::move(item));
+  }
+  return cases;
+}
+
+GemmProblem scaled(GemmProblem problem, double scale) {
+  constexpr double kLeast = 8;
+  std::array<int64_t*, 3> dims = {&problem.m, &problem.n, &problem.k};
+  std::sort(dims.begin(), dims.end(), [](const int64_t* a, const int64_t* b) { return *a > *b; });
+  const double a = double(*dims[0]), b = double(*dims[1]), c = double(*dims[2]);
+  // The level L with (a/L or 1)(b/L or 1)(c/L or 1) = scale: one, two or all three dimensions are above it.
+  double level = a / scale;
+  if (level < b) level = std::sqrt(a * b / scale);
+  if (level < c) level = std::cbrt(a * b * c / scale);
+  level = std::max(level, kLeast);
+  const double before = problem.flops();
+  for (int64_t* dim : dims) *dim = std::max<int64_t>(1, std::llround(std::min(double(*dim), level)));
+  const double left = scale * problem.flops() / before;
+  if (left > 1.5) problem.batch = std::max<int64_t>(1, std::llround(double(problem.batch) / left));
+  return problem;
+}
+
+}  // namespace farscale

@@ -1,0 +1,155 @@
+// Tables for people.
+#include "bench/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "kernels/format.h"
+#include "results/statistics.h"
+
+namespace farscale {
+namespace {
+
+std::vector<const Record*> of_family(const Run& run, const std::string& family) {
+  std::vector<const Record*> found;
+  for (const Record& record : run.records) {
+    if (record.family == family && record.status == Status::kOk && !record.samples_s.empty()) found.push_back(&record);
+  }
+  return found;
+}
+
+double counter(const Record& record, const std::string& name) {
+  const auto found = record.counters.find(name);
+  return found == record.counters.end() ? 0 : found->second;
+}
+
+std::string counter_text(const Record& record, const std::string& name, std::string (*format)(double)) {
+  return record.counters.contains(name) ? format(record.counters.at(name)) : "-";
+}
+
+// "1.23 ms ± 0.8 %": median and half its 95 % interval.
+std::string time_text(const Record& record) { return format_seconds(median(record.samples_s)); }
+std::string spread_text(const Record& record) { return format_percent(relative_interval95(record.samples_s)); }
+
+std::string verdict_text(const Record& record) { return record.verdict.checked ? "correct" : "unchecked"; }
+
+// What tells two cases of one problem apart, "hot" or "zeros".
+std::string special(const Record& record) {
+  std::string text;
+  for (const auto& [key, usual] : std::map<std::string, std::string>{{"cache", "cold"}, {"data", "normal"}}) {
+    const auto found = record.settings.find(key);
+    if (found != record.settings.end() && found->second != usual) text += " " + found->second;
+  }
+  return text;
+}
+
+std::string gemm_table(const Run& run) {
+  std::map<NumberType, double> best;
+  for (const Record* record : of_family(run, "gemm")) {
+    double& value = best[std::get<GemmProblem>(*record->problem).type];
+    value = std::max(value, counter(*record, "flops_per_s"));
+  }
+  TextTable table({"GEMM", "m x n x k", "time", "±", "GFLOP/s", "of best", "result"});
+  for (const Record* record : of_family(run, "gemm")) {
+    const auto& gemm = std::get<GemmProblem>(*record->problem);
+    const double rate = counter(*record, "flops_per_s");
+    const std::string batch = gemm.batch > 1 ? fmt::format(" b{}", gemm.batch) : "";
+    table.add({fmt::format("{} {}{}", name(gemm.type), gemm.layout(), special(*record)),
+               fmt::format("{}x{}x{}{}", gemm.m, gemm.n, gemm.k, batch), time_text(*record), spread_text(*record),
+               fmt::format("{:.1f}", rate / 1e9), best[gemm.type] > 0 ? format_percent(rate / best[gemm.type]) : "-",
+               verdict_text(*record)});
+  }
+  return table.empty() ? "" : table.str() + "\n";
+}
+
+std::string memory_table(const Run& run) {
+  TextTable table({"memory", "moved", "time", "±", "GB/s", "result"});
+  for (const Record* record : of_family(run, "memory")) {
+    const auto& memory = std::get<MemoryProblem>(*record->problem);
+    table.add({fmt::format("{} {}{}", name(memory.kind), name(memory.type), special(*record)),
+               format_bytes(memory.bytes()), time_text(*record), spread_text(*record),
+               fmt::format("{:.1f}", counter(*record, "bytes_per_s") / 1e9), verdict_text(*record)});
+  }
+  return table.empty() ? "" : table.str() + "\n";
+}
+
+std::string collective_table(const Run& run) {
+  TextTable table({"collective", "size", "ranks", "time", "±", "bus GB/s", "result"});
+  for (const Record* record : of_family(run, "collective")) {
+    const auto& problem = std::get<CollectiveProblem>(*record->problem);
+    table.add({fmt::format("{} {}{}", name(problem.kind), name(problem.type), problem.in_place ? " in place" : ""),
+               format_bytes(double(problem.bytes)), std::to_string(problem.ranks), time_text(*record),
+               spread_text(*record), fmt::format("{:.2f}", counter(*record, "bus_bytes_per_s") / 1e9),
+               verdict_text(*record)});
+  }
+  return table.empty() ? "" : table.str() + "\n";
+}
+
+std::string samples_text(double rate) { return format_si(rate, "samples/s"); }
+
+std::string step_table(const Run& run) {
+  TextTable table({"step", "scale", "ranks", "compute only", "comm. only", "both", "±", "exposed", "of step",
+                   "scaled copy", "full size"});
+  for (const Record* record : of_family(run, "step")) {
+    const auto scale = record->settings.find("scale");
+    const auto workload = record->settings.find("workload");
+    table.add({workload == record->settings.end() ? record->name : workload->second,
+               scale == record->settings.end() || scale->second == "1" ? "full" : "1/" + scale->second,
+               std::to_string(run.ranks), counter_text(*record, "compute_only_s", format_seconds),
+               counter_text(*record, "communication_only_s", format_seconds),
+               counter_text(*record, "both_s", format_seconds), spread_text(*record),
+               counter_text(*record, "exposed_s", format_seconds),
+               counter_text(*record, "exposed_share", format_percent),
+               counter_text(*record, "scaled_samples_per_s", samples_text),
+               counter_text(*record, "samples_per_s", samples_text)});
+  }
+  return table.empty() ? "" : table.str() + "\n";
+}
+
+std::string start_table(const Run& run) {
+  TextTable table({"start", "time", "samples"});
+  for (const Record* record : of_family(run, "start")) {
+    table.add({record->name.substr(record->name.find('/') + 1), time_text(*record),
+               std::to_string(record->samples_s.size())});
+  }
+  return table.empty() ? "" : table.str() + "\n";
+}
+
+// One line a reason, because eleven collectives are skipped for the same one.
+std::string trouble(const Run& run) {
+  std::vector<std::pair<std::string, std::vector<const Record*>>> groups;
+  for (const Record& record : run.records) {
+    if (record.status == Status::kOk) continue;
+    const std::string key = fmt::format("{}: {}", name(record.status), record.reason);
+    auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == key; });
+    if (group == groups.end()) group = groups.insert(groups.end(), {key, {}});
+    group->second.push_back(&record);
+  }
+  std::string text;
+  for (const auto& [reason, records] : groups) {
+    const std::string more = records.size() > 1 ? fmt::format(" and {} more", records.size() - 1) : "";
+    text += fmt::format("{}{} {}\n", records.front()->name, more, reason);
+  }
+  return text.empty() ? "" : text + "\n";
+}
+
+}  // namespace
+
+std::string report_tables(const Run& run) {
+  const std::string head = fmt::format("This machine: {}, backend {}, {} {}\n\n", run.device, run.backend, run.ranks,
+                                       run.ranks == 1 ? "rank" : "ranks");
+  return head + gemm_table(run) + memory_table(run) + collective_table(run) + step_table(run) + start_table(run) +
+         trouble(run);
+}
+
+int exit_code_of(const Run& run) {
+  return std::any_of(
+             run.records.begin(), run.records.end(),
+             [](const Record& record) { return record.status == Status::kWrong || record.status == Status::kFailed; })
+             ? 1
+             : 0;
+}
+
+}  // namespace farscale

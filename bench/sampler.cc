@@ -1,0 +1,93 @@
+// The sampling loop.
+#include "bench/sampler.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "kernels/format.h"
+#include "results/statistics.h"
+
+namespace farscale {
+namespace {
+
+struct Sample {
+  double own_s = 0;      // per run
+  double slowest_s = 0;  // per run, agreed
+  std::string failure;   // agreed
+};
+
+// One sample on all ranks. The failure is exchanged in the same reduction as the time, so that no rank is left waiting.
+Sample take_one(const Agreement& agreement, const TimeRuns& time, int64_t runs) {
+  std::string failure;
+  double own_s = 0;
+  agreement.world().barrier();
+  try {
+    own_s = time(runs) / double(runs);
+    if (!std::isfinite(own_s) || own_s <= 0) failure = fmt::format("the clock gave {} s for {} runs", own_s, runs);
+  } catch (const std::exception& error) {
+    failure = error.what();
+    if (failure.empty()) failure = "failed without a message";
+  }
+  const std::vector<double> agreed =
+      agreement.world().reduce({failure.empty() ? own_s : 0, failure.empty() ? 0.0 : 1.0}, Reduction::kMax);
+  if (agreed.at(1) > 0.5) return {.own_s = own_s, .slowest_s = 0, .failure = agreement.reason(failure)};
+  return {.own_s = own_s, .slowest_s = agreed.at(0), .failure = ""};
+}
+
+// One run, then a sample of about the right length: the second sees neither first-call costs nor the clock's grain.
+std::string agree_on_runs(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time,
+                          Samples& samples) {
+  for (int pilot = 0; pilot < 2; ++pilot) {
+    const Sample sample = take_one(agreement, time, samples.runs_per_sample);
+    if (!sample.failure.empty()) return sample.failure;
+    samples.runs_per_sample = agreement.count(runs_for(sampling, sample.slowest_s));
+  }
+  return "";
+}
+
+}  // namespace
+
+Clock steady_clock_s() {
+  return [] { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); };
+}
+
+std::string stop_reason(const Sampling& sampling, const std::vector<double>& samples_s, double spent_s) {
+  const auto count = static_cast<int64_t>(samples_s.size());
+  if (count < sampling.least_samples) return "";
+  const double interval = relative_interval95(samples_s);
+  const std::string found = fmt::format("interval {} after {} samples", format_percent(interval), count);
+  if (interval < sampling.interval) return found;
+  if (spent_s >= sampling.budget_s)
+    return fmt::format("budget {} used up: {}", format_seconds(sampling.budget_s), found);
+  if (count >= sampling.most_samples) return fmt::format("most samples taken: {}", found);
+  return "";
+}
+
+int64_t runs_for(const Sampling& sampling, double run_s) {
+  if (!(run_s > 0)) return 1;
+  return static_cast<int64_t>(std::clamp(std::ceil(sampling.sample_s / run_s), 1.0, 1e6));
+}
+
+Samples take_samples(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time, const Clock& clock) {
+  Samples samples;
+  samples.failure = agree_on_runs(agreement, sampling, time, samples);
+  const double start_s = clock();
+  while (samples.failure.empty()) {
+    const Sample sample = take_one(agreement, time, samples.runs_per_sample);
+    if (!sample.failure.empty()) {
+      samples.failure = sample.failure;
+      break;
+    }
+    samples.slowest_s.push_back(sample.slowest_s);
+    samples.own_s.push_back(sample.own_s);
+    // Only rank 0's clock and arithmetic decide; the reason is text that only rank 0 writes.
+    samples.stop_reason = stop_reason(sampling, samples.slowest_s, clock() - start_s);
+    if (agreement.decide(!samples.stop_reason.empty())) break;
+  }
+  return samples;
+}
+
+}  // namespace farscale

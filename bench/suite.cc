@@ -1,0 +1,197 @@
+// Reading suites. Every key is documented in bench/suites/README.md.
+#include "bench/suite.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "kernels/error.h"
+#include "kernels/module.h"
+#include "kernels/strict_toml.h"
+#include "kernels/suggest.h"
+
+namespace farscale {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr Range kCount{1, 1e9};
+constexpr Range kBytes{1, 1099511627776.0};  // to 1 TiB, as CollectiveProblem::validate()
+constexpr std::array kInputData = {InputData::kNormal, InputData::kZeros, InputData::kConstant};
+
+// The sampling keys of one table, over those of [sampling].
+Sampling read_sampling(const TomlTable& table, const Sampling& fallback) {
+  const Sampling sampling{.interval = table.number("interval", {1e-4, 1}, fallback.interval),
+                          .budget_s = table.number("budget_s", {1e-3, 86400}, fallback.budget_s),
+                          .least_samples = table.integer("least_samples", {1, 1e6}, fallback.least_samples),
+                          .most_samples = table.integer("most_samples", {1, 1e6}, fallback.most_samples),
+                          .sample_s = table.number("sample_s", {1e-6, 60}, fallback.sample_s)};
+  if (sampling.most_samples < sampling.least_samples) {
+    table.fail("most_samples", "expected at least as many as least_samples");
+  }
+  return sampling;
+}
+
+// A required list of names, each parsed; an unknown one points at its line.
+template <typename T, typename Parse>
+std::vector<T> read_names(const TomlTable& table, std::string_view key, Parse parse) {
+  std::vector<T> values;
+  for (const std::string& text : table.texts(key)) {
+    try {
+      values.push_back(parse(text));
+    } catch (const InputError& error) {
+      table.fail(key, error.what());
+    }
+  }
+  if (values.empty()) table.fail(key, "expected at least one name");
+  return values;
+}
+
+template <typename T, typename Parse>
+T read_name(const TomlTable& table, std::string_view key, const std::string& fallback, Parse parse) {
+  try {
+    return parse(table.text(key, fallback));
+  } catch (const InputError& error) {
+    table.fail(key, error.what());
+  }
+}
+
+std::vector<std::string> read_layouts(const TomlTable& table) {
+  std::vector<std::string> layouts = table.texts("layouts");
+  const std::vector<std::string> valid = {"nn", "nt", "tn", "tt"};
+  for (const std::string& layout : layouts) {
+    if (std::find(valid.begin(), valid.end(), layout) == valid.end()) {
+      table.fail("layouts", unknown_name("layout", layout, valid));
+    }
+  }
+  return layouts.empty() ? std::vector<std::string>{"nn"} : layouts;
+}
+
+std::vector<std::array<int64_t, 3>> read_shapes(const TomlTable& table) {
+  std::vector<std::array<int64_t, 3>> shapes;
+  for (int64_t size : table.integers("squares", {1, 1e6})) shapes.push_back({size, size, size});
+  for (const TomlTable& shape : table.tables("shapes")) {
+    shapes.push_back({shape.integer("m", kCount), shape.integer("n", kCount), shape.integer("k", kCount)});
+  }
+  return shapes;
+}
+
+GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
+  GemmEntry entry{.types = read_names<NumberType>(table, "types", parse_number_type),
+                  .shapes = read_shapes(table),
+                  .layouts = read_layouts(table),
+                  .workload_shapes = table.integer("workload_shapes", {0, 1000}, 0),
+                  .scale = table.number("scale", {1, 1e9}, 1),
+                  .data = read_name<InputData>(table, "data", "normal", parse_input_data),
+                  .cold = table.flag("cold", true),
+                  .sampling = read_sampling(table, defaults)};
+  if (entry.shapes.empty() && entry.workload_shapes == 0) {
+    table.fail("squares", "expected squares, shapes or workload_shapes: this table names no GEMM");
+  }
+  if (entry.scale != 1 && entry.workload_shapes == 0) table.fail("scale", "only workload_shapes are scaled");
+  return entry;
+}
+
+MemoryEntry read_memory(const TomlTable& table, const Sampling& defaults) {
+  MemoryEntry entry{.kinds = read_names<MemoryKind>(table, "kinds", parse_memory_kind),
+                    .bytes = table.integers("bytes", kBytes),
+                    .type = read_name<NumberType>(table, "type", "fp32", parse_number_type),
+                    .cold = table.flag("cold", true),
+                    .sampling = read_sampling(table, defaults)};
+  if (entry.bytes.empty()) table.fail("bytes", "expected at least one size in bytes moved");
+  return entry;
+}
+
+CollectiveEntry read_collective(const TomlTable& table, const Sampling& defaults) {
+  const std::string placement = table.choice("placement", {"out_of_place", "in_place", "both"}, "out_of_place");
+  CollectiveEntry entry{.kinds = read_names<CollectiveKind>(table, "kinds", parse_collective_kind),
+                        .bytes = table.integers("bytes", kBytes),
+                        .type = read_name<NumberType>(table, "type", "fp32", parse_number_type),
+                        .in_place = {},
+                        .sampling = read_sampling(table, defaults)};
+  if (placement != "in_place") entry.in_place.push_back(false);
+  if (placement != "out_of_place") entry.in_place.push_back(true);
+  if (entry.bytes.empty()) table.fail("bytes", "expected at least one size");
+  return entry;
+}
+
+StepEntry read_step(const TomlTable& table, const Sampling& defaults) {
+  StepEntry entry{.scale = table.number("scale", {0, 1e9}, 0),
+                  .type = table.text("type", ""),
+                  .micro_batch = table.integer("micro_batch", {0, 1e6}, 0),
+                  .fused = table.flag("fused", true),
+                  .bucket_rule = table.choice("bucket_rule", {"pytorch", "megatron", "deepspeed", "single"}, "pytorch"),
+                  .verify_s = table.number("verify_s", kNotNegative, 3),
+                  .sampling = read_sampling(table, defaults)};
+  if (entry.scale > 0 && entry.scale < 1) table.fail("scale", "expected 0 (chosen for the machine) or at least 1");
+  if (!entry.type.empty()) read_name<NumberType>(table, "type", "", parse_number_type);
+  return entry;
+}
+
+std::string suites_folder() { return data_folder("bench/suites"); }
+
+}  // namespace
+
+std::string_view name(InputData data) {
+  switch (data) {
+    case InputData::kNormal:
+      return "normal";
+    case InputData::kZeros:
+      return "zeros";
+    case InputData::kConstant:
+      return "constant";
+  }
+  return "";
+}
+
+InputData parse_input_data(std::string_view text) {
+  std::vector<std::string> names;
+  for (InputData data : kInputData) {
+    if (name(data) == text) return data;
+    names.emplace_back(name(data));
+  }
+  throw InputError(unknown_name("input data", text, names));
+}
+
+Suite parse_suite(std::string_view text, const std::string& suite_name) {
+  const TomlTable file = parse_toml(text, suite_name);
+  Suite suite;
+  suite.name = fs::path(suite_name).stem().string();
+  suite.description = file.text("description", "");
+  suite.workload = file.text("workload", suite.workload);
+  suite.total_s = file.number("total_s", kNotNegative, 0);
+  const auto table = file.maybe_table("sampling");
+  const Sampling defaults = table ? read_sampling(*table, {}) : Sampling{};
+  for (const TomlTable& entry : file.tables("gemm")) suite.gemm.push_back(read_gemm(entry, defaults));
+  for (const TomlTable& entry : file.tables("memory")) suite.memory.push_back(read_memory(entry, defaults));
+  for (const TomlTable& entry : file.tables("collective")) suite.collective.push_back(read_collective(entry, defaults));
+  for (const TomlTable& entry : file.tables("step")) suite.step.push_back(read_step(entry, defaults));
+  for (const TomlTable& entry : file.tables("start")) {
+    suite.start.push_back({.repeats = entry.integer("repeats", {1, 1000}, 5)});
+  }
+  file.finish();
+  return suite;
+}
+
+std::vector<std::string> shipped_suites() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(suites_folder())) {
+    if (entry.path().extension() == ".toml") names.push_back(entry.path().stem().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string suite_text(const std::string& name_or_path) {
+  const bool is_path = name_or_path.find('/') != std::string::npos || name_or_path.ends_with(".toml");
+  const std::string path = is_path ? name_or_path : suites_folder() + "/" + name_or_path + ".toml";
+  if (!is_path && !fs::exists(path)) throw InputError(unknown_name("suite", name_or_path, shipped_suites()));
+  std::ifstream file(path);
+  if (!file || fs::is_directory(path)) throw InputError(path + ": cannot be opened: expected a suite in TOML");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+}  // namespace farscale

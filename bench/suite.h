@@ -1,0 +1,87 @@
+// A suite: which cases to measure and when to stop each, read from strict TOML. bench/suites/README.md lists every key.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/problem.h"
+
+namespace farscale {
+
+// When to stop sampling one case.
+struct Sampling {
+  double interval = 0.01;     // enough once the median's 95 % interval is within +- this share of the median
+  double budget_s = 1;        // or once this much time went into samples
+  int64_t least_samples = 6;  // taken in any case; below 6 the median has no distribution-free 95 % interval
+  int64_t most_samples = 500;
+  double sample_s = 0.002;  // shorter runs are repeated inside one sample until it lasts about this long
+};
+
+struct GemmEntry {
+  std::vector<NumberType> types;
+  std::vector<std::array<int64_t, 3>> shapes;  // m, n, k
+  std::vector<std::string> layouts = {"nn"};
+  int64_t workload_shapes =
+      0;             // instead of shapes: this many GEMMs of the workload's step, largest share of FLOPs first
+  double scale = 1;  // …each with its FLOPs divided by this
+  InputData data = InputData::kNormal;
+  bool cold = true;
+  Sampling sampling;
+};
+
+struct MemoryEntry {
+  std::vector<MemoryKind> kinds;
+  std::vector<int64_t> bytes;  // moved by one pass, as MemoryProblem::bytes()
+  NumberType type = NumberType::kFp32;
+  bool cold = true;
+  Sampling sampling;
+};
+
+struct CollectiveEntry {
+  std::vector<CollectiveKind> kinds;
+  std::vector<int64_t> bytes;
+  NumberType type = NumberType::kFp32;
+  std::vector<bool> in_place = {false};
+  Sampling sampling;
+};
+
+struct StepEntry {
+  double scale = 0;         // 0: chosen on the host so that a step takes 0.1 to 0.5 s; 1 on a GPU
+  std::string type;         // "": the workload's own types, or fp32 where the backend lacks them
+  int64_t micro_batch = 0;  // 0: the workload's default
+  bool fused = true;
+  std::string bucket_rule = "pytorch";
+  double verify_s = 3;  // time for checking the step's kernels one by one, largest first
+  Sampling sampling;
+};
+
+struct StartEntry {
+  int64_t repeats = 5;  // communicators created, and first calls timed
+};
+
+struct Suite {
+  std::string name;  // "quick", or the file's name
+  std::string description;
+  std::string workload = "hydranet-regnety16gf";
+  double total_s = 0;  // budgets shrink so that the whole run fits; 0: no limit
+  std::vector<GemmEntry> gemm;
+  std::vector<MemoryEntry> memory;
+  std::vector<CollectiveEntry> collective;
+  std::vector<StepEntry> step;
+  std::vector<StartEntry> start;
+};
+
+// From TOML text; `name` stands for the file in messages. Throws InputError.
+Suite parse_suite(std::string_view text, const std::string& name);
+
+// The text of a shipped suite ("quick", "node", "full") or of a file. Throws InputError with the nearest name.
+std::string suite_text(const std::string& name_or_path);
+std::vector<std::string> shipped_suites();
+
+InputData parse_input_data(std::string_view text);  // "normal", "zeros", "constant"; throws InputError
+std::string_view name(InputData data);
+
+}  // namespace farscale
