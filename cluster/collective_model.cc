@@ -1,20 +1,24 @@
 // Ring, tree, switch and fitted curves.
 #include "cluster/collective_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
+#include "kernels/error.h"
 #include "kernels/problem.h"
 
 namespace farscale {
 namespace {
 
-// What a group sees of the links: bandwidths and hops after the spine and the choice of cards.
+// What a group sees of the links: bandwidths and hop lengths after the spine and the choice of cards.
 struct Path {
   double ranks, domains;
   double ring_bytes_per_s;    // flat ring through every domain
   double switch_bytes_per_s;  // reduction in the switch, tree across domains
-  double network_hop_s;
+  double network_hop;         // on a network hop's latency
 };
 
 Path path_of(const LinkValues& links, const Group& group) {
@@ -22,66 +26,73 @@ Path path_of(const LinkValues& links, const Group& group) {
             .domains = double(group.domains()),
             .ring_bytes_per_s = links.ring_bytes_per_s,
             .switch_bytes_per_s = links.switch_bytes_per_s,
-            .network_hop_s = links.network_hop_s};
+            .network_hop = 1};
   if (group.domains() == 1) return path;
-  const bool spine = links.pod_ranks > 0 && group.ranks > links.pod_ranks;
+  const bool spine = group.ranks > links.constants->pod_ranks;
   const double cards = std::min(double(group.per_domain), links.network_channels);
   const double across = links.network_bytes_per_s * cards / (spine ? links.spine_divisor : 1);
-  if (spine) path.network_hop_s *= links.spine_hop_factor;
+  if (spine) path.network_hop = links.spine_hop_factor;
   path.ring_bytes_per_s = group.per_domain == 1 ? across : std::min(path.ring_bytes_per_s, across);
   // Two domains exchange in both directions of a card at once (tuning.cc: twice the rate for two nodes).
   path.switch_bytes_per_s = std::min(path.switch_bytes_per_s, group.domains() == 2 ? 2 * across : across);
   return path;
 }
 
-struct Protocol {
-  std::string_view ring, tree;
-  double hop, share;
-};
+constexpr std::string_view kRingNames[] = {"ring, low latency", "ring, low latency 128", "ring"};
+constexpr std::string_view kTreeNames[] = {"tree, low latency", "tree, low latency 128", "tree"};
 
 // Ring: every hop inside domains and between them, `rounds` times round (2 for an all-reduce).
-CostLine ring(std::string_view name, const LinkValues& links, const Path& path, double rounds,
-              const Protocol& protocol) {
-  const double hops_s = (path.ranks - path.domains) * links.scale_up_hop_s * protocol.hop +
-                        (path.domains - 1) * path.network_hop_s * protocol.hop;
-  const double wire = rounds * (path.ranks - 1) / path.ranks;
-  return {name, links.base_s + rounds * hops_s, wire / (path.ring_bytes_per_s * protocol.share)};
+CostLine ring(const LinkValues& links, const Path& path, double rounds, size_t protocol) {
+  const CollectiveConstants& c = *links.constants;
+  const double hops_s = (path.ranks - path.domains) * c.ring.scale_up_s[protocol] +
+                        (path.domains - 1) * c.ring.network_s[protocol] * path.network_hop;
+  CostLine line{
+      .algorithm = kRingNames[protocol],
+      .alpha_s = links.latency_scale * (c.ring.base_s[protocol] + rounds * hops_s),
+      .s_per_byte = rounds * (path.ranks - 1) / path.ranks / (path.ring_bytes_per_s * c.ring_protocol[protocol])};
+  if (protocol == size_t(Protocol::kSimple) && path.domains > 1) {
+    line.plateau_s = (c.plateau - 1) * line.alpha_s;
+    line.plateau_bytes = 64 * c.channels * path.ranks;
+  }
+  return line;
 }
 
 // Double binary tree across domains, a chain inside each; every rank sends the data twice.
-CostLine tree(std::string_view name, const LinkValues& links, const Path& path, const Protocol& protocol) {
+CostLine tree(const LinkValues& links, const Path& path, size_t protocol) {
+  const CollectiveConstants& c = *links.constants;
   const double inside = path.ranks / path.domains - 1;
   const double depth = std::floor(std::log2(path.domains));
-  const double hops_s = inside * links.scale_up_hop_s * protocol.hop + depth * path.network_hop_s * protocol.hop;
-  return {name, links.base_s + 2 * hops_s, 2 / (path.ring_bytes_per_s * links.tree_share * protocol.share)};
+  const double hops_s = inside * c.tree.scale_up_s[protocol] + depth * c.tree.network_s[protocol] * path.network_hop;
+  return {.algorithm = kTreeNames[protocol],
+          .alpha_s = links.latency_scale * (c.tree.base_s[protocol] + 2 * hops_s),
+          .s_per_byte = 2 / (path.ring_bytes_per_s * c.tree_protocol[protocol]),
+          .correction = c.tree_correction[protocol].empty() ? nullptr : &c.tree_correction[protocol]};
 }
 
 void add_all_reduce(CollectiveCost& cost, const LinkValues& links, const Path& path) {
-  const Protocol simple{"ring", "tree", 1, 1};
-  const Protocol fast{"ring, low latency", "tree, low latency", links.low_latency_hop, links.low_latency_share};
-  for (const Protocol& protocol : {simple, fast}) {
-    cost.add(ring(protocol.ring, links, path, 2, protocol));
-    cost.add(tree(protocol.tree, links, path, protocol));
+  for (size_t protocol = 0; protocol < kProtocols; ++protocol) {
+    cost.add(ring(links, path, 2, protocol));
+    cost.add(tree(links, path, protocol));
   }
-  if (path.switch_bytes_per_s > 0) {
-    const double depth = std::floor(std::log2(path.domains));
-    const double wire = 2 * (path.ranks - 1) / path.ranks;
-    cost.add({path.domains > 1 ? "switch and tree" : "switch",
-              links.switch_base_s + 2 * depth * 1.5 * path.network_hop_s, wire / path.switch_bytes_per_s});
-  }
+  if (path.switch_bytes_per_s <= 0) return;
+  const CollectiveConstants& c = *links.constants;
+  const double depth = std::floor(std::log2(path.domains));
+  cost.add({.algorithm = path.domains > 1 ? "switch and tree" : "switch",
+            .alpha_s = links.latency_scale * (c.switch_scale_up_s + 2 * depth * c.switch_network_s * path.network_hop),
+            .s_per_byte = 2 * (path.ranks - 1) / path.ranks / path.switch_bytes_per_s});
 }
 
 // Reduce-scatter, all-gather, broadcast: no tree in the library, only rings, and the switch inside one domain.
 void add_one_way(CollectiveCost& cost, CollectiveKind kind, const LinkValues& links, const Path& path) {
-  const Protocol simple{"ring", "", 1, 1};
-  const Protocol fast{"ring, low latency", "", links.low_latency_hop, links.low_latency_share};
-  for (const Protocol& protocol : {simple, fast}) {
-    CostLine line = ring(protocol.ring, links, path, 1, protocol);
-    if (kind == CollectiveKind::kBroadcast) line.s_per_byte = 1 / (path.ring_bytes_per_s * protocol.share);
+  for (size_t protocol = 0; protocol < kProtocols; ++protocol) {
+    CostLine line = ring(links, path, 1, protocol);
+    if (kind == CollectiveKind::kBroadcast) line.s_per_byte *= path.ranks / (path.ranks - 1);
     cost.add(line);
   }
   if (path.switch_bytes_per_s > 0 && path.domains == 1 && kind != CollectiveKind::kBroadcast) {
-    cost.add({"switch", links.switch_base_s, (path.ranks - 1) / path.ranks / path.ring_bytes_per_s});
+    cost.add({.algorithm = "switch",
+              .alpha_s = links.latency_scale * links.constants->switch_scale_up_s,
+              .s_per_byte = (path.ranks - 1) / path.ranks / path.ring_bytes_per_s});
   }
 }
 
@@ -90,11 +101,15 @@ void add_all_to_all(CollectiveCost& cost, const LinkValues& links, const Group& 
   const double n = double(group.ranks);
   const double inside = double(std::min(group.per_domain, group.ranks)) - 1;
   const double outside = n - 1 - inside;
-  const bool spine = links.pod_ranks > 0 && group.ranks > links.pod_ranks;
+  const CollectiveConstants& c = *links.constants;
+  const bool spine = group.ranks > c.pod_ranks;
   const double network = links.network_bytes_per_s / (spine ? links.spine_divisor : 1);
-  constexpr double kMessage = 0.25;  // messages in flight share the hop's latency
-  cost.add({"pairwise", links.base_s + kMessage * (inside * links.scale_up_hop_s + outside * links.network_hop_s),
-            inside / n / links.ring_bytes_per_s + outside / n / network});
+  constexpr double kMessage = 0.25;  // messages in flight share a hop's latency: assumption
+  constexpr auto kSimple = size_t(Protocol::kSimple);
+  const double hops_s = inside * c.ring.scale_up_s[kSimple] + outside * c.ring.network_s[kSimple];
+  cost.add({.algorithm = "pairwise",
+            .alpha_s = links.latency_scale * (c.ring.base_s[kSimple] + kMessage * hops_s),
+            .s_per_byte = inside / n / links.ring_bytes_per_s + outside / n / network});
 }
 
 }  // namespace
@@ -102,20 +117,23 @@ void add_all_to_all(CollectiveCost& cost, const LinkValues& links, const Group& 
 LinkValues median_links(const Machine::Data& machine) {
   const CollectiveConstants& c = machine.collectives;
   const double scale_up = machine.scale_up_bytes_per_s.value.p50;
-  return {.base_s = c.base_latency_s.value.p50,
-          .scale_up_hop_s = c.scale_up_hop_s.value.p50,
-          .network_hop_s = c.network_hop_s.value.p50,
-          .switch_base_s = c.switch_base_s.value.p50,
+  return {.constants = &c,
+          .latency_scale = c.latency_scale.value.p50,
           .ring_bytes_per_s = scale_up * c.ring_share.value.p50,
           .switch_bytes_per_s = machine.reduces_in_switch ? scale_up * c.switch_share.value.p50 : 0,
           .network_bytes_per_s = machine.nic_bytes_per_s.value.p50 * c.network_share.value.p50,
           .network_channels = c.network_channels.value.p50,
-          .tree_share = c.tree_share.value.p50,
-          .low_latency_share = c.low_latency_share.value.p50,
-          .low_latency_hop = c.low_latency_hop.value.p50,
           .spine_divisor = c.spine_divisor.value.p50,
-          .spine_hop_factor = c.spine_hop_factor.value.p50,
-          .pod_ranks = c.pod_ranks};
+          .spine_hop_factor = c.spine_hop_factor.value.p50};
+}
+
+double CostLine::at(double bytes) const {
+  double time_s = alpha_s + (bytes >= plateau_bytes ? plateau_s : 0);
+  if (correction == nullptr) return time_s + s_per_byte * bytes;
+  const auto words = uint64_t(std::max(bytes, 64.0)) >> 6;
+  const size_t place = std::min<size_t>(size_t(std::bit_width(words)) - 1, correction->size());
+  // Beyond the table NCCL applies no correction.
+  return time_s + s_per_byte * bytes / (place < correction->size() ? (*correction)[place] : 1);
 }
 
 void CollectiveCost::add(const CostLine& line) {
@@ -125,7 +143,8 @@ void CollectiveCost::add(const CostLine& line) {
 void CollectiveCost::set_fit(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks, double factor) {
   count_ = 1;
   const double wire = bus_factor(kind, ranks);
-  lines_[0] = {"fitted", factor * (fit.base_s + fit.hop_s * latency_steps(kind, fit.ring, ranks)), 0};
+  lines_[0] = {.algorithm = "fitted",
+               .alpha_s = factor * (fit.base_s + fit.hop_s * latency_steps(kind, fit.ring, ranks))};
   segments_ = std::min(fit.from_bytes.size(), kMost);
   for (size_t i = 0; i < segments_; ++i) {
     from_[i] = fit.from_bytes[i];
@@ -150,6 +169,13 @@ const CostLine& CollectiveCost::best(double bytes) const {
     if (lines_[i].at(bytes) < lines_[least].at(bytes)) least = i;
   }
   return lines_[least];
+}
+
+const CostLine& CollectiveCost::line(std::string_view algorithm) const {
+  for (size_t i = 0; i < count_; ++i) {
+    if (lines_[i].algorithm == algorithm) return lines_[i];
+  }
+  throw InputError(fmt::format("no algorithm '{}' for this group", algorithm));
 }
 
 CollectiveCost collective_cost(CollectiveKind kind, const LinkValues& links, const Group& group) {
@@ -180,7 +206,8 @@ double fitted_time(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks,
 }
 
 double message_time(const LinkValues& links, double bytes) {
-  return links.network_hop_s + bytes / links.network_bytes_per_s;
+  const double hop_s = links.constants->ring.network_s[size_t(Protocol::kSimple)];
+  return links.latency_scale * hop_s + bytes / links.network_bytes_per_s;
 }
 
 }  // namespace farscale

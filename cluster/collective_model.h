@@ -18,32 +18,29 @@ struct Group {
   int64_t domains() const { return (ranks + per_domain - 1) / per_domain; }
 };
 
-// Links and constants as plain numbers: one draw of a machine's quantities.
+// Links as plain numbers: one draw of a machine's quantities, beside the constants that all draws share.
 struct LinkValues {
-  double base_s = 0;
-  double scale_up_hop_s = 0;
-  double network_hop_s = 0;
-  double switch_base_s = 0;
-  double ring_bytes_per_s = 0;     // bus bandwidth of a ring inside a domain, one GPU
-  double switch_bytes_per_s = 0;   // bus bandwidth with reduction in the switch; 0: there is none
-  double network_bytes_per_s = 0;  // one GPU's card
-  double network_channels = 1;     // cards of one domain that a collective keeps busy, at most
-  double tree_share = 1;
-  double low_latency_share = 1;
-  double low_latency_hop = 1;
+  const CollectiveConstants* constants = nullptr;  // the machine's; outlives every use
+  double latency_scale = 1;                        // on the constants' latencies
+  double ring_bytes_per_s = 0;                     // bus bandwidth of a ring inside a domain, one GPU
+  double switch_bytes_per_s = 0;                   // bus bandwidth with reduction in the switch; 0: there is none
+  double network_bytes_per_s = 0;                  // one GPU's card
+  double network_channels = 1;                     // cards of one domain that a collective keeps busy, at most
   double spine_divisor = 1;
   double spine_hop_factor = 1;
-  int64_t pod_ranks = 0;  // groups larger than this cross the spine; 0: there is none
 };
 
 LinkValues median_links(const Machine::Data& machine);
 
-// Time of one algorithm: alpha_s + s_per_byte * S.
+// Time of one algorithm: alpha_s + s_per_byte * S / correction(S), plus NCCL's plateau.
 struct CostLine {
   std::string_view algorithm;
   double alpha_s = 0;
   double s_per_byte = 0;
-  double at(double bytes) const { return alpha_s + s_per_byte * bytes; }
+  const std::vector<double>* correction = nullptr;  // by size, powers of two from 64 B; constant beyond
+  double plateau_s = 0;                             // added from plateau_bytes up
+  double plateau_bytes = 0;
+  double at(double bytes) const;
 };
 
 // All algorithms that exist for a collective over a group.
@@ -54,10 +51,11 @@ class CollectiveCost {
   void set_fit(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks, double factor);
   double at(double bytes) const;
   const CostLine& best(double bytes) const;  // the algorithm chosen; a line of its own for fitted curves
+  const CostLine& line(std::string_view algorithm) const;  // throws InputError when the group has no such algorithm
   bool empty() const { return count_ == 0; }
 
  private:
-  static constexpr size_t kMost = 6;
+  static constexpr size_t kMost = 8;
   std::array<CostLine, kMost> lines_{};
   size_t count_ = 0;
   // Segments of a fitted curve.

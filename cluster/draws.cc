@@ -24,10 +24,7 @@ LinkValues draw_links(const Machine::Data& machine, const Quantiles& u) {
   const CollectiveConstants& c = machine.collectives;
   LinkValues links = median_links(machine);
   const auto at = [&](Input input) { return u[size_t(input)]; };
-  links.base_s *= ratio(c.base_latency_s, at(Input::kLatency));
-  links.scale_up_hop_s *= ratio(c.scale_up_hop_s, at(Input::kLatency));
-  links.network_hop_s *= ratio(c.network_hop_s, at(Input::kLatency));
-  links.switch_base_s *= ratio(c.switch_base_s, at(Input::kLatency));
+  links.latency_scale = c.latency_scale.at(at(Input::kLatency));
   const double scale_up = ratio(machine.scale_up_bytes_per_s, at(Input::kRing));
   links.ring_bytes_per_s *= scale_up * ratio(c.ring_share, at(Input::kRing));
   links.switch_bytes_per_s *= scale_up * ratio(c.switch_share, at(Input::kSwitch));
@@ -42,9 +39,8 @@ LinkValues draw_links(const Machine::Data& machine, const Quantiles& u) {
 MachineDraw draw_at(const Machine::Data& machine, const Quantiles& u) {
   const auto at = [&](Input input) { return u[size_t(input)]; };
   const Efficiency& e = machine.efficiency;
-  const double rate = 1;
   MachineDraw draw;
-  draw.factors = {rate * tensor_factor(machine, KernelClass::kLinear, at(Input::kLinear)),
+  draw.factors = {tensor_factor(machine, KernelClass::kLinear, at(Input::kLinear)),
                   tensor_factor(machine, KernelClass::kConvolution, at(Input::kConvolution)),
                   tensor_factor(machine, KernelClass::kGroupedConvolution, at(Input::kGrouped)),
                   tensor_factor(machine, KernelClass::kAttention, at(Input::kAttention)),

@@ -38,8 +38,7 @@ void add_link_lines(std::vector<EvidenceLine>& lines, const Machine::Data& machi
                        machine.nic_bytes_per_s));
   lines.push_back(
       line(fmt::format("{} of the card's rate", format_percent(c.network_share.value.p50)), c.network_share));
-  lines.push_back(
-      line(fmt::format("{} a hop on the network", format_seconds(c.network_hop_s.value.p50)), c.network_hop_s));
+  lines.push_back(line("latencies of the collective library's own model, scaled", c.latency_scale));
   if (group.ranks > c.pod_ranks) lines.push_back(line("spine above a pod", c.spine_divisor));
 }
 

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 
 #include "cluster/machine.h"
@@ -35,19 +36,38 @@ void read_efficiency(const TomlTable& table, Efficiency& efficiency) {
   efficiency.overhead = read_quantity(table, "overhead", {1, 10}, efficiency.overhead);
 }
 
+using ByProtocol = std::array<double, kProtocols>;
+
+ByProtocol read_protocols(const TomlTable& table, std::string_view key, double unit) {
+  const std::vector<double> values = table.numbers(key, kPositive);
+  if (values.size() != kProtocols) table.fail(key, "expected three numbers: low latency, low latency 128, simple");
+  return {values[0] * unit, values[1] * unit, values[2] * unit};
+}
+
+AlgorithmLatency read_latency(const TomlTable& table, const std::string& algorithm) {
+  return {.base_s = read_protocols(table, algorithm + "_base_us", 1e-6),
+          .scale_up_s = read_protocols(table, algorithm + "_scale_up_us", 1e-6),
+          .network_s = read_protocols(table, algorithm + "_network_us", 1e-6)};
+}
+
 CollectiveConstants read_collectives(const TomlTable& table) {
   constexpr Range kShare{1e-6, 4};
-  return {.base_latency_s = read_quantity(table, "base_latency_s", kPositive),
-          .scale_up_hop_s = read_quantity(table, "scale_up_hop_s", kPositive),
-          .network_hop_s = read_quantity(table, "network_hop_s", kPositive),
-          .switch_base_s = read_quantity(table, "switch_base_s", kPositive),
+  return {.ring = read_latency(table, "ring"),
+          .tree = read_latency(table, "tree"),
+          .switch_scale_up_s = 1e-6 * table.number("switch_scale_up_us", kPositive),
+          .switch_network_s = 1e-6 * table.number("switch_network_us", kPositive),
+          .ring_protocol = read_protocols(table, "ring_protocol", 1),
+          .tree_protocol = read_protocols(table, "tree_protocol", 1),
+          .tree_correction = {table.numbers("tree_correction_low_latency", kPositive),
+                              table.numbers("tree_correction_low_latency_128", kPositive),
+                              table.numbers("tree_correction_simple", kPositive)},
+          .plateau = table.number("plateau", {1, 10}),
+          .channels = table.number("channels", {1, 1000}),
+          .latency_scale = read_quantity(table, "latency_scale", kPositive),
           .ring_share = read_quantity(table, "ring_share", kShare),
           .switch_share = read_quantity(table, "switch_share", kShare),
           .network_share = read_quantity(table, "network_share", kShare),
           .network_channels = read_quantity(table, "network_channels", {1, 1e4}),
-          .tree_share = read_quantity(table, "tree_share", kShare),
-          .low_latency_share = read_quantity(table, "low_latency_share", kShare),
-          .low_latency_hop = read_quantity(table, "low_latency_hop", kShare),
           .interference = read_quantity(table, "interference", kNotNegative),
           .spine_divisor = read_quantity(table, "spine_divisor", {1, 100}),
           .spine_hop_factor = read_quantity(table, "spine_hop_factor", {1, 100}),
@@ -59,15 +79,6 @@ RankSpread read_spread(const TomlTable& table) {
   return {.persistent = read_quantity(table, "persistent", {0, 1}),
           .transient = read_quantity(table, "transient", {0, 1}),
           .tail = read_quantity(table, "tail", {0, 1})};
-}
-
-// Fills in what every machine shares.
-void read_shared(Machine::Data& data) {
-  const TomlTable file = read_toml(data_folder("cluster") + "/efficiency.toml");
-  read_efficiency(file.table("efficiency"), data.efficiency);
-  data.collectives = read_collectives(file.table("collectives"));
-  data.ranks = read_spread(file.table("ranks"));
-  file.finish();
 }
 
 void read_rates(const TomlTable& table, Machine::Data& data) {
@@ -90,6 +101,18 @@ void read_links(const TomlTable& file, Machine::Data& data) {
   data.reduces_in_switch = scale_up.flag("reduces_in_switch", false);
   data.nic_bytes_per_s = scaled(read_quantity(file.table("network"), "nic_gbit_per_s", kPositive), 1e9 / 8);
 }
+
+}  // namespace
+
+void read_shared(Machine::Data& data) {
+  const TomlTable file = read_toml(data_folder("cluster") + "/efficiency.toml");
+  read_efficiency(file.table("efficiency"), data.efficiency);
+  data.collectives = read_collectives(file.table("collectives"));
+  data.ranks = read_spread(file.table("ranks"));
+  file.finish();
+}
+
+namespace {
 
 Machine read_hardware(const std::string& path) {
   auto data = std::make_shared<Machine::Data>();

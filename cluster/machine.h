@@ -2,6 +2,7 @@
 // or parameters fitted to results (model.json). Everything carries its evidence.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -21,19 +22,30 @@ struct Efficiency {
   Quantity overhead;
 };
 
+// NCCL's protocols: flag in every word, flag in every 128 bytes, plain.
+enum class Protocol : uint8_t { kLowLatency, kLowLatency128, kSimple };
+inline constexpr size_t kProtocols = 3;
+
+// Latencies of one algorithm by protocol: of the call, of a hop inside a domain, of a hop between domains.
+struct AlgorithmLatency {
+  std::array<double, kProtocols> base_s{}, scale_up_s{}, network_s{};
+};
+
 // Constants of collectives, NCCL's model as the prior (NVIDIA/nccl src/graph/tuning.cc).
 struct CollectiveConstants {
-  Quantity base_latency_s;
-  Quantity scale_up_hop_s;
-  Quantity network_hop_s;
-  Quantity switch_base_s;
+  AlgorithmLatency ring, tree;
+  double switch_scale_up_s = 0;                    // reduction in the switch of a domain
+  double switch_network_s = 0;                     // and a hop of its tree across domains
+  std::array<double, kProtocols> ring_protocol{};  // share of the ring's bandwidth that a protocol carries
+  std::array<double, kProtocols> tree_protocol{};  // share of the ring's bandwidth, each of a tree's two ways
+  std::array<std::vector<double>, kProtocols> tree_correction;  // by size, powers of two from 64 B
+  double plateau = 1;         // on a plain ring's latency across domains, chunks of 64 B and more
+  double channels = 8;        // rings side by side, for the chunk of the plateau
+  Quantity latency_scale;     // multiplies all latencies
   Quantity ring_share;        // of the scale-up rate
   Quantity switch_share;      // of the scale-up rate, reduction in the switch
   Quantity network_share;     // of the NIC rate
   Quantity network_channels;  // cards of one domain that a collective keeps busy, at most
-  Quantity tree_share;
-  Quantity low_latency_share;
-  Quantity low_latency_hop;
   Quantity interference;
   Quantity spine_divisor;
   Quantity spine_hop_factor;
@@ -100,6 +112,10 @@ struct Machine::Data {
   int64_t fitted_ranks = 0;            // largest rank count with records; 0: none
   std::vector<EvidenceLine> evidence;  // what the model was made from
 };
+
+// Fills in what every machine shares until something better is known: shares of data sheet rates, the collective
+// library's constants, the spread of ranks (cluster/efficiency.toml).
+void read_shared(Machine::Data& data);
 
 // The type a task of type `wanted` runs in here: itself, or the nearest the hardware has (bf16 -> fp16, tf32 -> fp32).
 NumberType available_type(const Machine::Data& machine, NumberType wanted);

@@ -152,17 +152,11 @@ constexpr Spread kSpreads[] = {
     {"persistent", &RankSpread::persistent}, {"transient", &RankSpread::transient}, {"tail", &RankSpread::tail}};
 
 using Constant = std::pair<const char*, Quantity CollectiveConstants::*>;
-constexpr Constant kConstants[] = {{"base_latency_s", &CollectiveConstants::base_latency_s},
-                                   {"scale_up_hop_s", &CollectiveConstants::scale_up_hop_s},
-                                   {"network_hop_s", &CollectiveConstants::network_hop_s},
-                                   {"switch_base_s", &CollectiveConstants::switch_base_s},
+constexpr Constant kConstants[] = {{"latency_scale", &CollectiveConstants::latency_scale},
                                    {"ring_share", &CollectiveConstants::ring_share},
                                    {"switch_share", &CollectiveConstants::switch_share},
                                    {"network_share", &CollectiveConstants::network_share},
                                    {"network_channels", &CollectiveConstants::network_channels},
-                                   {"tree_share", &CollectiveConstants::tree_share},
-                                   {"low_latency_share", &CollectiveConstants::low_latency_share},
-                                   {"low_latency_hop", &CollectiveConstants::low_latency_hop},
                                    {"interference", &CollectiveConstants::interference},
                                    {"spine_divisor", &CollectiveConstants::spine_divisor},
                                    {"spine_hop_factor", &CollectiveConstants::spine_hop_factor}};
@@ -267,6 +261,7 @@ std::shared_ptr<Machine::Data> model_from_json(const std::string& text, const st
   }
   auto model = std::make_shared<Machine::Data>();
   model->path = path;
+  read_shared(*model);
   read_model(Place(document, path, ""), *model);
   return model;
 }
