@@ -1,10 +1,57 @@
-// The plan command.
+// The plan command: reads plans, runs them, prints.
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
 
 #include "cluster/commands.h"
+#include "cluster/plan_output.h"
+#include "kernels/error.h"
 
 namespace farscale {
+namespace {
 
-void add_plan_command(CLI::App& app, ExitCode&) { app.add_subcommand("plan", "(being built)"); }
+struct PlanOptions {
+  std::vector<std::string> plans;
+  RunOptions run;
+  bool json = false, summary = false, evidence = false;
+};
+
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+void run_plans(const PlanOptions& options) {
+  std::vector<Plan> plans;  // all are read before the first is run, so that a mistake is told at once
+  for (const std::string& name : options.plans) plans.push_back(load_plan(name));
+  std::vector<PlanReport> reports;
+  for (const Plan& plan : plans) reports.push_back(run_plan(plan, options.run));
+  for (const PlanReport& report : reports)
+    for (const std::string& warning : report.warnings)
+      std::fprintf(stderr, "%s: %s\n", report.plan.name.c_str(), warning.c_str());
+  if (options.json) return print(plans_json(reports));
+  if (!options.summary)
+    for (const PlanReport& report : reports) print(plan_text(report, options.evidence) + "\n");
+  print(summary_text(reports));
+  if (!options.summary && reports.size() > 1) print("\n" + difference_text(reports));
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app, ExitCode&) {
+  auto options = std::make_shared<PlanOptions>();
+  CLI::App* command =
+      app.add_subcommand("plan", "Fleets over time: deliveries, bring-up, failures, power, cost, training");
+  command->add_option("plans", options->plans, "Plan files, or names of shipped plans (farscale list plans)")
+      ->required()
+      ->type_name("PLAN");
+  command->add_flag("--summary", options->summary, "Only the compact table, one column a plan");
+  command->add_flag("--evidence", options->evidence, "List every figure with its evidence and source");
+  command->add_flag("--json", options->json, "One JSON document on stdout");
+  command->add_option("--draws", options->run.draws, "Monte Carlo draws; 0: one nominal run")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
+  command->add_option("--seed", options->run.seed, "Seed of the draws; the same seed gives the same answer")
+      ->capture_default_str();
+  command->footer("Example: farscale plan giga-texas-south-50k-h100 xai-300k-b200 --summary");
+  command->callback([options] { run_plans(*options); });
+}
 
 }  // namespace farscale

@@ -1,0 +1,140 @@
+// Predictions at a few sizes, interpolated per draw on a finer grid and multiplied by Daly's goodput.
+#include "cluster/plan_delivery.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <memory>
+#include <optional>
+
+#include "cluster/plan_draws.h"
+#include "cluster/predictor.h"
+
+namespace farscale {
+namespace {
+
+constexpr size_t kSizes = 64;
+
+// Whole nodes, four times as many each time, twice as many above 4,096 GPUs where communication and stragglers bend.
+std::vector<int64_t> predicted_sizes(int gpus_per_node, double max_gpus) {
+  std::vector<int64_t> sizes;
+  const auto most_nodes = int64_t(std::max(nodes_of(max_gpus, gpus_per_node), 1.0));
+  for (int64_t nodes = 1; nodes < most_nodes; nodes *= nodes * gpus_per_node < 4096 ? 4 : 2)
+    sizes.push_back(nodes * gpus_per_node);
+  // The last size but one is dropped when the largest is close to it.
+  if (sizes.size() > 1 && double(sizes.back()) > 0.8 * double(most_nodes * gpus_per_node)) sizes.pop_back();
+  sizes.push_back(most_nodes * gpus_per_node);
+  return sizes;
+}
+
+// ln of samples/s per GPU, nominal first, then each draw.
+std::vector<float> log_rates(const Prediction& prediction, int columns) {
+  std::vector<float> logs(static_cast<size_t>(columns));
+  const auto log_rate = [&](double samples_per_s) { return float(std::log(samples_per_s / double(prediction.gpus))); };
+  logs[0] = log_rate(prediction.samples_per_s.p50);
+  for (size_t i = 1; i < logs.size(); ++i) logs[i] = log_rate(prediction.samples_per_s_draws.at(i - 1));
+  return logs;
+}
+
+}  // namespace
+
+namespace {
+
+// A predictor and what it refers to; made for the first question and kept while the options stay the same.
+class SharedPredictor {
+ public:
+  SharedPredictor(const std::string& workload, const std::string& hardware)
+      : workload_(load_workload(workload)), machine_(load_hardware(hardware)) {}
+  const Machine& machine() const { return machine_; }
+  Prediction at(int64_t gpus, const PredictOptions& options) {
+    if (!predictor_ || options.layout != options_.layout || options.draws != options_.draws ||
+        options.seed != options_.seed) {
+      predictor_.emplace(workload_, machine_, options);
+      options_ = options;
+    }
+    return predictor_->at(gpus);
+  }
+
+ private:
+  Workload workload_;
+  Machine machine_;
+  PredictOptions options_;
+  std::optional<Predictor> predictor_;
+};
+
+}  // namespace
+
+PlanMachine machine_for(const std::string& workload, const std::string& hardware) {
+  const auto shared = std::make_shared<SharedPredictor>(workload, hardware);
+  return {.gpus_per_node = shared->machine().gpus_per_node(),
+          .node_power_w = shared->machine().node_power_w(),
+          .predict = [shared](int64_t gpus, const PredictOptions& options) { return shared->at(gpus, options); }};
+}
+
+DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& failures, double max_gpus,
+                             const DeliveryOptions& options)
+    : least_gpus_(machine.gpus_per_node), sizes_(kSizes), columns_(options.draws + 1) {
+  const std::vector<int64_t> at = predicted_sizes(machine.gpus_per_node, max_gpus);
+  const PredictOptions asked{.layout = options.layout, .draws = std::max(options.draws, 100), .seed = options.seed};
+  std::vector<std::vector<float>> rates;
+  for (const int64_t gpus : at) rates.push_back(log_rates(machine.predict(gpus, asked), columns_));
+  std::vector<FailureDraw> draws = failure_draws(failures, options.draws, options.seed);
+  draws.insert(draws.begin(), median_failures(failures));
+
+  step_ = std::max(std::log(double(at.back()) / least_gpus_) / double(sizes_ - 1), 1e-9);
+  size_t upper = 0;
+  for (size_t s = 0; s < sizes_; ++s) {
+    const double log_gpus = std::log(least_gpus_) + step_ * double(s);
+    while (upper + 1 < at.size() && std::log(double(at[upper])) < log_gpus) ++upper;
+    const size_t lower = upper == 0 ? 0 : upper - 1;
+    const double span = std::log(double(at[upper]) / double(at[lower]));
+    const double share = span > 0 ? std::clamp((log_gpus - std::log(double(at[lower]))) / span, 0.0, 1.0) : 0;
+    add_size(log_gpus, share, rates[lower], rates[upper], draws);
+  }
+  find_best();
+}
+
+void DeliveryCurve::add_size(double log_gpus, double share, const std::vector<float>& low,
+                             const std::vector<float>& high, const std::vector<FailureDraw>& draws) {
+  const double nodes = std::exp(log_gpus) / least_gpus_;
+  for (size_t c = 0; c < size_t(columns_); ++c) {
+    const double running = low[c] + share * (high[c] - low[c]) + log_gpus;
+    log_running_.push_back(float(running));
+    log_delivered_.push_back(float(running + std::log(std::max(draws[c].goodput(nodes), 1e-30))));
+  }
+}
+
+void DeliveryCurve::find_best() {
+  double best = -std::numeric_limits<double>::infinity();
+  for (size_t s = 0; s < sizes_; ++s) {
+    const auto row = log_delivered_.begin() + std::ptrdiff_t(s) * columns_;
+    std::vector<double> logs(row, row + columns_);
+    const double median = columns_ > 1 ? percentiles(logs).p50 : logs[0];
+    if (median > best) best = median, best_job_gpus_ = least_gpus_ * std::exp(step_ * double(s));
+  }
+}
+
+int64_t DeliveryCurve::jobs_for(double gpus) const {
+  return std::max<int64_t>(1, int64_t(std::ceil(gpus / best_job_gpus_ - 1e-6)));
+}
+
+DeliveryCurve::Place DeliveryCurve::place(double gpus) const {
+  if (gpus <= least_gpus_) return {0, 0, gpus / least_gpus_};
+  const double x = std::min(std::log(gpus / least_gpus_) / step_, double(sizes_ - 1));
+  const size_t index = std::min(size_t(x), sizes_ - 2);
+  return {index, x - double(index), 1};
+}
+
+double DeliveryCurve::look_up(const std::vector<float>& logs, int column, double gpus) const {
+  if (gpus <= 0) return 0;
+  const Place at = place(gpus);
+  const float* low = &logs[at.index * size_t(columns_) + size_t(column)];
+  const double log_value = *low + at.share * (low[columns_] - *low);
+  return at.below * std::exp(log_value);
+}
+
+double DeliveryCurve::samples_per_s(int column, double gpus) const { return look_up(log_running_, column, gpus); }
+
+double DeliveryCurve::delivered_per_s(int column, double gpus) const { return look_up(log_delivered_, column, gpus); }
+
+}  // namespace farscale

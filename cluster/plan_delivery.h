@@ -1,0 +1,66 @@
+// What a job of some size delivers on one kind of machine: samples/s while it runs, goodput, and their product, for
+// every draw. Predicted at a few sizes and interpolated, so that a fleet that grows each day costs little.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cluster/goodput.h"
+#include "cluster/predict.h"
+
+namespace farscale {
+
+// A kind of machine as a plan needs it: the catalogue's (machine_for) or, in tests, one with known answers.
+struct PlanMachine {
+  int gpus_per_node = 8;
+  Quantity node_power_w;  // at training load
+  std::function<Prediction(int64_t gpus, const PredictOptions&)> predict;
+};
+
+// Throws InputError for a name that is not in the catalogue.
+PlanMachine machine_for(const std::string& workload, const std::string& hardware);
+
+struct DeliveryOptions {
+  std::string layout = "auto";
+  int draws = 1000;  // 0: only the nominal column
+  uint64_t seed = 1;
+};
+
+// Column 0 is nominal (medians of everything); columns 1 … draws are the Monte Carlo draws.
+class DeliveryCurve {
+ public:
+  // For jobs of up to max_gpus. Throws InputError when the workload does not fit the machine.
+  DeliveryCurve(const PlanMachine& machine, const FailureModel& failures, double max_gpus,
+                const DeliveryOptions& options);
+
+  int columns() const { return columns_; }
+  double samples_per_s(int column, double gpus) const;    // of one job while it runs
+  double delivered_per_s(int column, double gpus) const;  // times its goodput
+
+  // The job size, up to max_gpus, beyond which a larger job delivers less (in the median).
+  double best_job_gpus() const { return best_job_gpus_; }
+  // Equal jobs that `gpus` are split into so that none is beyond the best size.
+  int64_t jobs_for(double gpus) const;
+
+ private:
+  struct Place {
+    size_t index;
+    double share;
+    double below;  // GPUs under the smallest size count in proportion
+  };
+  Place place(double gpus) const;
+  double look_up(const std::vector<float>& logs, int column, double gpus) const;
+  void add_size(double log_gpus, double share, const std::vector<float>& low, const std::vector<float>& high,
+                const std::vector<FailureDraw>& draws);
+  void find_best();
+
+  double least_gpus_;
+  double step_;  // ln of the ratio of neighbouring sizes
+  size_t sizes_;
+  int columns_;
+  double best_job_gpus_ = 0;
+  std::vector<float> log_running_, log_delivered_;  // [size][column]
+};
+
+}  // namespace farscale

@@ -1,0 +1,127 @@
+// Plans as JSON. Every estimated quantity carries its percentiles; what never happens is null.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cluster/plan_output.h"
+
+namespace farscale {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) { return std::isfinite(value) ? Json(value) : Json(nullptr); }
+
+Json estimate(const Estimate& value) {
+  return {{"p05", number(value.p05)}, {"p50", number(value.p50)}, {"p95", number(value.p95)}};
+}
+
+Json dates(const Plan& plan, const Estimate& days) {
+  const auto date = [&plan](double day) {
+    return day >= plan.days() ? Json(nullptr) : Json(iso_date(plan.start + std::chrono::days(int(day))));
+  };
+  return {{"p05", date(days.p05)}, {"p50", date(days.p50)}, {"p95", date(days.p95)}};
+}
+
+Json timeline_json(const PlanReport& report) {
+  Json rows = Json::array();
+  for (const TimelineRow& row : report.timeline)
+    rows.push_back({{"date", iso_date(row.date)},
+                    {"delivered", estimate(row.delivered)},
+                    {"stored", estimate(row.stored)},
+                    {"installed", estimate(row.installed)},
+                    {"in_service", estimate(row.in_service)},
+                    {"power_mw", estimate(row.power_mw)},
+                    {"samples_per_s", estimate(row.samples_per_s)},
+                    {"goodput", estimate(row.goodput)},
+                    {"samples", estimate(row.samples)},
+                    {"bottleneck", name(row.bottleneck)}});
+  return rows;
+}
+
+Json totals_json(const Outcomes& outcomes) {
+  Json totals;
+  for (size_t t = 0; t < kTotalCount; ++t)
+    if (Total(t) != Total::kCompleteDay) totals[info(Total(t)).key] = estimate(outcomes[t].estimate);
+  return totals;
+}
+
+Json job_json(const JobReport& job) {
+  return {{"gpus_in_service", number(job.in_service)},
+          {"training_gpus", number(job.training_gpus)},
+          {"jobs", job.jobs},
+          {"gpus_per_job", job.job_gpus},
+          {"layout", job.prediction.layout.str()},
+          {"step_time_s", estimate(job.prediction.step_time_s)},
+          {"samples_per_s", estimate(job.samples_per_s)},
+          {"mfu", estimate(job.prediction.mfu)},
+          {"scaling_efficiency", estimate(job.prediction.scaling_efficiency)},
+          {"exposed_comm_share", estimate(job.prediction.exposed_comm_share)},
+          {"binding", job.prediction.binding},
+          {"mtbf_s", estimate(job.goodput.mtbf_s)},
+          {"goodput", estimate(job.goodput.goodput)},
+          {"checkpoint_interval_s", estimate(job.goodput.checkpoint_interval_s)},
+          {"kept_samples_per_s", estimate(job.delivered_per_s)},
+          {"one_job_kept_samples_per_s", estimate(job.one_job_delivered_per_s)},
+          {"best_job_gpus", number(job.best_job_gpus)},
+          {"larger_jobs_deliver_less", job.peak_inside},
+          {"evidence",
+           {{"samples_per_s", name(job.rate_evidence)},
+            {"mtbf_s", name(job.mtbf_evidence)},
+            {"goodput", name(job.goodput_evidence)}}}};
+}
+
+Json site_json(const SiteReport& site, const Plan& plan) {
+  Json periods = Json::array();
+  for (const Period& period : site.periods)
+    periods.push_back(
+        {{"from", iso_date(period.from)}, {"until", iso_date(period.until)}, {"bottleneck", name(period.bottleneck)}});
+  return {{"site", site.name},
+          {"organisation", site.organisation},
+          {"hardware", site.hardware},
+          {"gpus", number(site.gpus)},
+          {"complete_date", dates(plan, site.outcomes[size_t(Total::kCompleteDay)].estimate)},
+          {"totals", totals_json(site.outcomes)},
+          {"bottlenecks", periods},
+          {"job", job_json(site.job)},
+          {"verdict", verdicts(site, plan)}};
+}
+
+Json answers_json(const PlanReport& report) {
+  Json sites = Json::array(), organisations = Json::array();
+  for (const SiteReport& site : report.sites) sites.push_back(site_json(site, report.plan));
+  for (const OrganisationOutcomes& one : by_organisation(report))
+    organisations.push_back({{"organisation", one.name}, {"totals", totals_json(one.outcomes)}});
+  return {{"complete_date", dates(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate)},
+          {"job", job_json(report.largest_site().job)},
+          {"sites", sites},
+          {"organisations", organisations}};
+}
+
+Json plan_json(const PlanReport& report) {
+  Json evidence = Json::array();
+  for (const EvidenceLine& line : report.evidence)
+    evidence.push_back({{"what", line.what}, {"evidence", name(line.evidence)}, {"source", line.source}});
+  return {{"name", report.plan.name},
+          {"title", report.plan.title},
+          {"workload", report.plan.training.workload},
+          {"start", iso_date(report.plan.start)},
+          {"end", iso_date(report.plan.end)},
+          {"draws", report.options.draws},
+          {"seed", report.options.seed},
+          {"timeline", timeline_json(report)},
+          {"totals", totals_json(report.outcomes)},
+          {"answers", answers_json(report)},
+          {"notes", report.plan.notes},
+          {"warnings", report.warnings},
+          {"evidence", evidence}};
+}
+
+}  // namespace
+
+std::string plans_json(const std::vector<PlanReport>& reports) {
+  Json plans = Json::array();
+  for (const PlanReport& report : reports) plans.push_back(plan_json(report));
+  return Json{{"plans", plans}}.dump(2) + "\n";
+}
+
+}  // namespace farscale

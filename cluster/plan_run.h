@@ -1,0 +1,115 @@
+// Running a plan: bring-up, training delivered, power and money for every draw, gathered into ranges.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cluster/plan.h"
+#include "cluster/plan_bringup.h"
+#include "cluster/plan_delivery.h"
+
+namespace farscale {
+
+struct RunOptions {
+  int draws = 1000;  // 0: one nominal run, every range a point
+  uint64_t seed = 1;
+};
+
+// Sums over a plan's time; the order of kTotals in plan_run.cc.
+enum class Total : size_t {
+  kSamples,         // trained on and kept
+  kServiceGpuDays,  // in service
+  kIdleGpuDays,     // delivered and not in service
+  kStoredGpuDays,   // of them in a warehouse
+  kPeakStored,      // GPUs, on the worst day
+  kEnergyMwh,
+  kCapitalUsd,  // clusters of the GPUs delivered within the plan
+  kEnergyUsd,
+  kRentUsd,
+  kCostUsd,        // the three together: money spent within the plan
+  kWrittenOffUsd,  // the same with capital written off by the day: what the training used up
+  kIdleUsd,        // capital written off for idle GPUs
+  kCompleteDay,    // first day with 95 % of the fleet in service; the plan's length when never
+  kCount
+};
+inline constexpr size_t kTotalCount = size_t(Total::kCount);
+
+struct TotalInfo {
+  const char* key;   // "idle_gpu_days"
+  const char* unit;  // "GPU-days"
+};
+const TotalInfo& info(Total total);
+
+// One value a draw (the nominal run first), and the range over the draws.
+struct Outcome {
+  std::vector<double> columns;
+  Estimate estimate;
+};
+using Outcomes = std::array<Outcome, kTotalCount>;
+
+// Range over the draws of columns; the nominal value alone when there are none.
+Estimate estimate_of(const std::vector<double>& columns);
+
+struct TimelineRow {
+  Day date;
+  Estimate delivered, stored, installed, in_service, power_mw;
+  Estimate samples_per_s;  // while the jobs run
+  Estimate goodput;
+  Estimate samples;                           // since the start
+  Bottleneck bottleneck = Bottleneck::kNone;  // of the nominal run, that day
+};
+
+struct Period {
+  Day from, until;
+  Bottleneck bottleneck;
+};
+
+// What trains on a site's fleet at its largest (nominal run).
+struct JobReport {
+  double in_service = 0;
+  double training_gpus = 0;  // less hot spares
+  int64_t jobs = 1;
+  int64_t job_gpus = 0;
+  Prediction prediction;     // of one job
+  GoodputEstimate goodput;   // of one job
+  Estimate samples_per_s;    // all jobs, while they run
+  Estimate delivered_per_s;  // times goodput
+  double best_job_gpus = 0;
+  bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
+  Estimate one_job_delivered_per_s;  // the whole fleet as one job
+  Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed,
+           goodput_evidence = Evidence::kAssumed;
+};
+
+struct SiteReport {
+  std::string name, organisation, hardware;
+  double gpus = 0;  // ordered, rented and in service at the start (median)
+  Outcomes outcomes;
+  std::vector<Period> periods;  // of the nominal run
+  JobReport job;
+};
+
+struct PlanReport {
+  Plan plan;
+  RunOptions options;
+  std::vector<TimelineRow> timeline;  // last day of each month
+  Outcomes outcomes;
+  std::vector<SiteReport> sites;
+  std::vector<EvidenceLine> evidence;
+  std::vector<std::string> warnings;
+
+  const SiteReport& largest_site() const;
+};
+
+using MachineSource = std::function<PlanMachine(const std::string& workload, const std::string& hardware)>;
+
+// Throws InputError when the workload cannot run on the machine of a site.
+PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSource& machines = machine_for);
+
+// Sums the outcomes of sites (an organisation's, or the fleet's); peaks and completion by day are the largest.
+Outcomes sum_outcomes(const std::vector<const Outcomes*>& parts);
+
+}  // namespace farscale

@@ -1,0 +1,153 @@
+// Several plans side by side, and their differences over common random numbers.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <functional>
+
+#include "cluster/plan_output.h"
+#include "kernels/format.h"
+
+namespace farscale {
+namespace {
+
+constexpr size_t kPlansAcross = 4;
+
+// One row of the compact table: a figure of the site whose fleet is the largest.
+struct SummaryRow {
+  const char* label;
+  std::function<std::string(const PlanReport&, const JobReport&)> text;
+};
+
+std::string with_letter(const std::string& text, Evidence evidence) {
+  return fmt::format("{} {}", text, letter(evidence));
+}
+
+std::string jobs_text(const JobReport& job) {
+  if (job.jobs == 1) return fmt::format("{} in 1 job", format_count(job.training_gpus));
+  return fmt::format("{} in {} jobs", format_count(job.training_gpus), job.jobs);
+}
+
+std::string best_size_text(const JobReport& job) {
+  return job.peak_inside ? fmt::format("{} GPUs", format_count(job.best_job_gpus)) : "the whole fleet";
+}
+
+// Megawatts when the fleet is largest.
+Estimate peak_power(const PlanReport& report) {
+  Estimate most;
+  for (const TimelineRow& row : report.timeline)
+    if (row.power_mw.p50 >= most.p50) most = row.power_mw;
+  return most;
+}
+
+std::vector<SummaryRow> summary_rows() {
+  using Report = const PlanReport&;
+  using Job = const JobReport&;
+  return {
+      {"GPUs that train", [](Report, Job job) { return jobs_text(job); }},
+      {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }},
+      {"samples/s", [](Report, Job job) { return with_letter(si_range(job.samples_per_s), job.rate_evidence); }},
+      {"MFU", [](Report, Job job) { return with_letter(percent_range(job.prediction.mfu), job.rate_evidence); }},
+      {"scaling efficiency",
+       [](Report, Job job) {
+         return with_letter(percent_range(job.prediction.scaling_efficiency), job.rate_evidence);
+       }},
+      {"exposed communication",
+       [](Report, Job job) {
+         return with_letter(percent_range(job.prediction.exposed_comm_share), job.rate_evidence);
+       }},
+      {"time between failures",
+       [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }},
+      {"goodput",
+       [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); }},
+      {"samples/s kept",
+       [](Report, Job job) {
+         return with_letter(si_range(job.delivered_per_s), weakest(job.rate_evidence, job.goodput_evidence));
+       }},
+      {"95 % in service",
+       [](Report report, Job) {
+         return date_range(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate);
+       }},
+      {"power, MW", [](Report report, Job) { return with_letter(si_range(peak_power(report)), Evidence::kAssumed); }},
+  };
+}
+
+std::string summary_block(const std::vector<PlanReport>& reports, size_t first, size_t last) {
+  std::vector<std::string> header = {""};
+  for (size_t i = first; i < last; ++i) header.push_back(reports[i].plan.name);
+  TextTable table(header);
+  for (const SummaryRow& row : summary_rows()) {
+    std::vector<std::string> cells = {row.label};
+    for (size_t i = first; i < last; ++i) cells.push_back(row.text(reports[i], reports[i].largest_site().job));
+    table.add(cells);
+  }
+  return table.str();
+}
+
+std::string difference_of(const Outcome& from, const Outcome& to) {
+  std::vector<double> difference(from.columns.size());
+  int more = 0;
+  for (size_t c = 0; c < difference.size(); ++c) {
+    difference[c] = to.columns[c] - from.columns[c];
+    more += c > 0 && difference[c] > 0;
+  }
+  std::string text = si_range(estimate_of(difference));
+  if (difference.size() > 1) text += fmt::format(", more in {:.0f} %", 100.0 * more / double(difference.size() - 1));
+  return text;
+}
+
+}  // namespace
+
+std::string summary_text(const std::vector<PlanReport>& reports) {
+  std::string text;
+  for (size_t first = 0; first < reports.size(); first += kPlansAcross)
+    text += summary_block(reports, first, std::min(first + kPlansAcross, reports.size())) + "\n";
+  std::string workloads;
+  for (const PlanReport& report : reports)
+    if (workloads.find(report.plan.training.workload) == std::string::npos)
+      workloads += (workloads.empty() ? "" : ", ") + report.plan.training.workload;
+  text += fmt::format(
+      "Each fleet at its largest, training {}. Median (5th–95th percentile). The letter is the weakest\n"
+      "evidence a figure rests on: M measured, P published, D data sheet, A assumed.\n",
+      workloads);
+  for (const PlanReport& report : reports)
+    if (report.sites.size() > 1)
+      text += fmt::format("{}: its largest site, {}.\n", report.plan.name, report.largest_site().name);
+  return text;
+}
+
+std::string difference_text(const std::vector<PlanReport>& reports) {
+  if (reports.size() < 2) return "";
+  const PlanReport& base = reports.front();
+  std::vector<std::string> header = {"more than " + base.plan.name};
+  for (size_t i = 1; i < reports.size(); ++i) header.push_back(reports[i].plan.name);
+  TextTable table(header);
+  for (const Total total : {Total::kSamples, Total::kServiceGpuDays, Total::kIdleGpuDays, Total::kStoredGpuDays,
+                            Total::kEnergyMwh, Total::kCostUsd, Total::kWrittenOffUsd}) {
+    std::vector<std::string> cells = {fmt::format("{}", info(total).key)};
+    std::replace(cells[0].begin(), cells[0].end(), '_', ' ');
+    for (size_t i = 1; i < reports.size(); ++i)
+      cells.push_back(difference_of(base.outcomes[size_t(total)], reports[i].outcomes[size_t(total)]));
+    table.add(cells);
+  }
+  for (const OrganisationOutcomes& one : by_organisation(base))
+    for (const Total total : {Total::kSamples, Total::kServiceGpuDays, Total::kStoredGpuDays}) {
+      std::vector<std::string> cells = {fmt::format("{}: {}", one.name, info(total).key)};
+      std::replace(cells[0].begin(), cells[0].end(), '_', ' ');
+      bool shared = base.sites.size() > 1;
+      for (size_t i = 1; i < reports.size(); ++i) {
+        bool found = false;
+        for (const OrganisationOutcomes& other : by_organisation(reports[i]))
+          if (other.name == one.name) {
+            cells.push_back(difference_of(one.outcomes[size_t(total)], other.outcomes[size_t(total)]));
+            found = true;
+          }
+        shared = shared && found;
+      }
+      if (shared) table.add(cells);
+    }
+  return table.str() +
+         "Differences draw by draw over common random numbers: median (5th–95th percentile), and the share "
+         "of draws in which the plan has more.\n";
+}
+
+}  // namespace farscale

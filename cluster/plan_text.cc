@@ -1,0 +1,206 @@
+// One plan as tables and sentences that a manager can read.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "cluster/plan_output.h"
+#include "kernels/format.h"
+
+namespace farscale {
+namespace {
+
+struct Scale {
+  double factor;
+  const char* prefix;
+};
+
+Scale scale_of(double value) {
+  for (const Scale& scale : {Scale{1e12, "T"}, Scale{1e9, "G"}, Scale{1e6, "M"}, Scale{1e3, "k"}})
+    if (std::abs(value) >= 0.9995 * scale.factor) return scale;
+  return {1, ""};
+}
+
+std::string digits(double value) {
+  const double size = std::abs(value);
+  if (size >= 99.95 || size == 0) return fmt::format("{:.0f}", value);
+  return size >= 9.995 ? fmt::format("{:.1f}", value) : fmt::format("{:.2f}", value);
+}
+
+bool is_point(const Estimate& value) { return value.p05 == value.p95; }
+
+std::string range_of(const Estimate& value, double factor, const std::string& unit) {
+  const std::string space = unit.empty() ? "" : " " + unit;
+  const std::string middle = digits(value.p50 / factor) + space;
+  if (is_point(value)) return middle;
+  return fmt::format("{} ({}–{})", middle, digits(value.p05 / factor), digits(value.p95 / factor));
+}
+
+std::string count_range(const Estimate& value) {
+  if (is_point(value)) return format_count(value.p50);
+  return fmt::format("{} ({}–{})", format_count(value.p50), format_count(value.p05), format_count(value.p95));
+}
+
+std::string header_text(const PlanReport& report) {
+  const Plan& plan = report.plan;
+  std::string text = fmt::format("{}: {}\n", plan.name, plan.title);
+  text += fmt::format("Trains {}, {} to {}. ", plan.training.workload, iso_date(plan.start), iso_date(plan.end));
+  if (report.options.draws == 0) return text + "One nominal run: every figure at its median.\n";
+  return text + fmt::format("Median (5 to 95 % of {} draws, seed {}).\n", report.options.draws, report.options.seed);
+}
+
+std::string timeline_text(const PlanReport& report) {
+  TextTable table({"at the end of", "delivered", "stored", "installed", "in service", "power MW", "samples/s",
+                   "goodput", "samples kept", "waits for"});
+  for (const TimelineRow& row : report.timeline)
+    table.add({iso_date(row.date), format_count(row.delivered.p50), format_count(row.stored.p50),
+               format_count(row.installed.p50), count_range(row.in_service), digits(row.power_mw.p50),
+               si_range(row.samples_per_s), percent_range(row.goodput), si_range(row.samples),
+               row.bottleneck == Bottleneck::kNone ? "" : std::string(name(row.bottleneck))});
+  return table.str();
+}
+
+std::string totals_text(const PlanReport& report) {
+  const auto at = [&report](Total total) -> const Estimate& { return report.outcomes[size_t(total)].estimate; };
+  const Outcome& samples = report.outcomes[size_t(Total::kSamples)];
+  Outcome unit_cost = report.outcomes[size_t(Total::kWrittenOffUsd)];
+  for (size_t c = 0; c < unit_cost.columns.size(); ++c) unit_cost.columns[c] /= std::max(samples.columns[c], 1.0) / 1e6;
+  TextTable table({"in all", ""});
+  table.add({"samples kept", si_range(at(Total::kSamples))});
+  if (report.plan.training.samples_per_training) {
+    Outcome trainings = samples;
+    for (double& value : trainings.columns) value /= report.plan.training.samples_per_training->value.p50;
+    table.add({"full trainings", range_of(estimate_of(trainings.columns), 1, "")});
+  }
+  table.add({"95 % of the fleet in service", date_range(report.plan, at(Total::kCompleteDay))});
+  table.add({"GPU-days in service", si_range(at(Total::kServiceGpuDays))});
+  table.add({"GPU-days idle", si_range(at(Total::kIdleGpuDays))});
+  table.add({"  of them in a warehouse", si_range(at(Total::kStoredGpuDays))});
+  table.add({"GPUs in a warehouse, worst day", count_range(at(Total::kPeakStored))});
+  table.add({"energy", range_of(at(Total::kEnergyMwh), 1e3, "GWh")});
+  table.add({"clusters bought", range_of(at(Total::kCapitalUsd), 1e6, "MUSD")});
+  table.add({"energy and rent", range_of({at(Total::kEnergyUsd).p05 + at(Total::kRentUsd).p05,
+                                          at(Total::kEnergyUsd).p50 + at(Total::kRentUsd).p50,
+                                          at(Total::kEnergyUsd).p95 + at(Total::kRentUsd).p95},
+                                         1e6, "MUSD")});
+  table.add({"written off while GPUs stood idle", range_of(at(Total::kIdleUsd), 1e6, "MUSD")});
+  table.add({"cost of a million samples, capital written off", range_of(estimate_of(unit_cost.columns), 1, "USD")});
+  return table.str();
+}
+
+std::string periods_text(const PlanReport& report) {
+  std::string text;
+  for (const SiteReport& site : report.sites) {
+    std::string line;
+    for (const Period& period : site.periods) {
+      if (period.bottleneck == Bottleneck::kNone) continue;
+      line += fmt::format("{}{} {} to {}", line.empty() ? "" : "; ", name(period.bottleneck), iso_date(period.from),
+                          iso_date(period.until));
+    }
+    if (!line.empty()) text += fmt::format("{} waits for: {}.\n", site.name, line);
+  }
+  return text;
+}
+
+std::string organisations_text(const PlanReport& report) {
+  const std::vector<OrganisationOutcomes> organisations = by_organisation(report);
+  if (report.sites.size() < 2) return "";
+  TextTable table({"organisation", "samples kept", "GPU-days in service", "GPU-days idle", "in a warehouse"});
+  for (const OrganisationOutcomes& one : organisations) {
+    const auto at = [&one](Total total) { return si_range(one.outcomes[size_t(total)].estimate); };
+    table.add({one.name, at(Total::kSamples), at(Total::kServiceGpuDays), at(Total::kIdleGpuDays),
+               at(Total::kStoredGpuDays)});
+  }
+  return "\n" + table.str();
+}
+
+std::string evidence_text(const PlanReport& report, bool in_full) {
+  std::string text;
+  std::array<int, 4> count{};
+  for (const EvidenceLine& line : report.evidence) {
+    ++count[size_t(line.evidence)];
+    if (in_full) text += fmt::format("{}  {} [{}]\n", letter(line.evidence), line.what, line.source);
+  }
+  std::string sum;
+  for (const Evidence evidence : {Evidence::kMeasured, Evidence::kPublished, Evidence::kDataSheet, Evidence::kAssumed})
+    if (count[size_t(evidence)] > 0)
+      sum += fmt::format("{}{} {}", sum.empty() ? "" : ", ", count[size_t(evidence)], name(evidence));
+  if (!in_full) sum += " (--evidence lists them)";
+  return text + "\nRests on figures: " + sum + ".\n";
+}
+
+}  // namespace
+
+std::string si_range(const Estimate& value, const std::string& unit) {
+  const Scale scale = scale_of(value.p50);
+  return range_of(value, scale.factor, scale.prefix + unit);
+}
+
+std::string percent_range(const Estimate& value) { return range_of(value, 0.01, "%"); }
+
+std::string time_range(const Estimate& value_s) {
+  if (value_s.p50 >= 172800) return range_of(value_s, 86400, "d");
+  if (value_s.p50 >= 7200) return range_of(value_s, 3600, "h");
+  return value_s.p50 >= 120 ? range_of(value_s, 60, "min") : range_of(value_s, 1, "s");
+}
+
+std::string date_range(const Plan& plan, const Estimate& days) {
+  const auto text = [&plan](double day) {
+    if (day >= plan.days()) return "not by " + iso_date(plan.end);
+    return iso_date(plan.start + std::chrono::days(int(day)));
+  };
+  if (text(days.p05) == text(days.p95)) return text(days.p50);
+  return fmt::format("{} ({} to {})", text(days.p50), text(days.p05), text(days.p95));
+}
+
+std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
+  const JobReport& job = site.job;
+  std::vector<std::string> lines;
+  const std::string gpus = format_count(job.training_gpus);
+  if (job.jobs == 1) {
+    lines.push_back(
+        fmt::format("{}: one job of {} GPUs keeps {}.", site.name, gpus, si_range(job.delivered_per_s, "samples/s")));
+  } else {
+    lines.push_back(fmt::format("{}: {} jobs of {} GPUs keep {}; one job of all {} would keep {}.", site.name, job.jobs,
+                                format_count(double(job.job_gpus)), si_range(job.delivered_per_s, "samples/s"), gpus,
+                                si_range(job.one_job_delivered_per_s, "samples/s")));
+  }
+  if (job.peak_inside) {
+    lines.push_back(
+        fmt::format("More GPUs in one job deliver less beyond about {}: failures and restarts, communication "
+                    "and stragglers cost more than the added GPUs give.",
+                    format_count(job.best_job_gpus)));
+    if (plan.training.jobs == 1) lines.push_back("jobs = \"auto\" would split the fleet.");
+  } else {
+    lines.push_back("Up to this size a larger job still delivers more.");
+  }
+  if (!job.prediction.binding.empty())
+    lines.push_back(fmt::format("A step takes {}, most of it {}; checkpoint every {}.",
+                                time_range(job.prediction.step_time_s), job.prediction.binding,
+                                time_range(job.goodput.checkpoint_interval_s)));
+  return lines;
+}
+
+std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report) {
+  std::vector<OrganisationOutcomes> result;
+  for (const SiteReport& site : report.sites) {
+    bool known = false;
+    for (const OrganisationOutcomes& one : result) known = known || one.name == site.organisation;
+    if (known) continue;
+    std::vector<const Outcomes*> parts;
+    for (const SiteReport& other : report.sites)
+      if (other.organisation == site.organisation) parts.push_back(&other.outcomes);
+    result.push_back({site.organisation, sum_outcomes(parts)});
+  }
+  return result;
+}
+
+std::string plan_text(const PlanReport& report, bool with_evidence) {
+  std::string text = header_text(report) + "\n" + timeline_text(report) + "\n" + totals_text(report);
+  text += organisations_text(report) + "\n" + periods_text(report);
+  for (const SiteReport& site : report.sites)
+    for (const std::string& line : verdicts(site, report.plan)) text += line + "\n";
+  for (const std::string& note : report.plan.notes) text += "Note: " + note + "\n";
+  return text + evidence_text(report, with_evidence);
+}
+
+}  // namespace farscale

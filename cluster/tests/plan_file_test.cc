@@ -1,0 +1,152 @@
+// Plan files: what is read, and what each mistake says.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster/plan.h"
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+constexpr const char* kPlan = R"(title = "A hall"
+start = 2024-06-01
+end = 2025-05-31
+[training]
+workload = "hydranet-regnety16gf"
+jobs = "one"
+spare_share = { value = 0.02, source = "assumption: some" }
+[pipeline]
+rack_per_day = { low = 300, value = 600, high = 1000, source = "assumption: hands" }
+burn_in_days = { value = 7, source = "assumption: a week" }
+first_pass_yield = { value = 0.89, source = "Imbue" }
+repair_days = { value = 5, source = "assumption: parts" }
+repair_share = { value = 0.5, source = "assumption: half" }
+[[site]]
+name = "hall"
+hardware = "h100-sxm"
+pue = { value = 1.2, source = "assumption: new" }
+fabric_share = { value = 0.1, source = "assumption: tenth" }
+[[site.power]]
+from = { date = 2024-06-01, source = "assumption: at once" }
+megawatts = { value = 100, source = "Elon Musk" }
+[[site.hall]]
+name = "south"
+gpus = { value = 50000, source = "Elon Musk" }
+ready = { date = 2024-09-01, early_days = 10, late_days = 60, source = "assumption: soon" }
+[[delivery]]
+name = "lot"
+site = "hall"
+gpus = { value = 50000, source = "Elon Musk" }
+first = { date = 2024-07-01, source = "assumption: July" }
+last = { date = 2024-10-31, source = "assumption: October" }
+usd_per_gpu = { low = 25e3, value = 30e3, high = 40e3, source = "assumption: market" }
+)";
+
+std::string with(std::string_view old_text, std::string_view new_text) {
+  std::string plan = kPlan;
+  const size_t at = plan.find(old_text);
+  EXPECT_NE(at, std::string::npos) << old_text;
+  return plan.replace(at, old_text.size(), new_text);
+}
+
+std::string mistake(const std::string& plan) {
+  try {
+    parse_plan(plan, "plans/x.toml");
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(PlanFile, ReadsWhatItSays) {
+  const Plan plan = parse_plan(kPlan, "plans/x.toml");
+  EXPECT_EQ(plan.name, "x");
+  EXPECT_EQ(plan.days(), 365);
+  ASSERT_EQ(plan.sites.size(), 1U);
+  EXPECT_EQ(plan.sites[0].organisation, "hall");
+  EXPECT_EQ(plan.training.jobs, 1);
+  EXPECT_EQ(plan.deliveries.at(0).gpus.evidence, Evidence::kPublished);
+  EXPECT_EQ(plan.deliveries.at(0).first.days.evidence, Evidence::kAssumed);
+  const Estimate& ready = plan.sites[0].halls.at(0).ready.days.value;
+  EXPECT_EQ(ready.p50 - ready.p05, 10);
+  EXPECT_EQ(ready.p95 - ready.p50, 60);
+  EXPECT_EQ(iso_date(Day(std::chrono::days(int(ready.p50)))), "2024-09-01");
+}
+
+TEST(PlanFile, EveryFigureHasItsEvidence) {
+  const Plan plan = parse_plan(kPlan, "plans/x.toml");
+  EXPECT_GE(plan.evidence.size(), 20U);
+  int published = 0;
+  for (const EvidenceLine& line : plan.evidence) {
+    EXPECT_FALSE(line.source.empty()) << line.what;
+    published += line.evidence == Evidence::kPublished;
+  }
+  EXPECT_EQ(published, 5);  // Imbue, three by Elon Musk, and the default failure rate
+}
+
+TEST(PlanFile, UnknownKeyNamesLineAndNearest) {
+  EXPECT_THAT(mistake(with("burn_in_days", "burnin_days")), AllOf(HasSubstr("x.toml"), HasSubstr("burn_in_days")));
+}
+
+TEST(PlanFile, MistakesAreToldWithTheirPlace) {
+  EXPECT_THAT(mistake(with("name = \"hall\"", "name = \"hall\"\norganization = \"Tesla\"")),
+              AllOf(HasSubstr("plans/x.toml:16"), HasSubstr("organisation")));
+  EXPECT_THAT(mistake(with("gpus = { value = 50000, source = \"Elon Musk\" }\nfirst",
+                           "gpus = { value = -5, source = \"Elon Musk\" }\nfirst")),
+              AllOf(HasSubstr("plans/x.toml:29"), HasSubstr("-5")));
+  EXPECT_THAT(mistake(with("end = 2025-05-31", "end = 2024-05-31")),
+              AllOf(HasSubstr("plans/x.toml:3"), HasSubstr("2024-06-01")));
+  EXPECT_THAT(mistake(with("last = { date = 2024-10-31", "last = { date = 2026-10-31")),
+              AllOf(HasSubstr("plans/x.toml:31"), HasSubstr("2025-05-31")));
+  EXPECT_THAT(mistake(with("last = { date = 2024-10-31", "last = { date = 2024-06-30")), HasSubstr("after the first"));
+  EXPECT_THAT(mistake(with("pue = { value = 1.2, source = \"assumption: new\" }", "pue = { value = 1.2 }")),
+              AllOf(HasSubstr("plans/x.toml:17"), HasSubstr("source")));
+  EXPECT_THAT(mistake(with("pue = { value = 1.2, source = \"assumption: new\" }", "pue = 1.2")),
+              HasSubstr("x.toml:17"));
+  EXPECT_THAT(mistake(with("first = { date = 2024-07-01, source = \"assumption: July\" }", "first = 2024-07-01")),
+              AllOf(HasSubstr("plans/x.toml:30"), HasSubstr("source")));
+  EXPECT_THAT(mistake(with("first = { date = 2024-07-01", "first = { date = \"2024-07-01\"")), HasSubstr("x.toml:30"));
+  EXPECT_THAT(mistake(with("\"h100-sxm\"", "\"h100-sxn\"")), AllOf(HasSubstr("x.toml:16"), HasSubstr("'h100-sxm'")));
+  EXPECT_THAT(mistake(with("regnety16gf", "regnety16fg")), AllOf(HasSubstr("x.toml:5"), HasSubstr("regnety16gf'")));
+  EXPECT_THAT(mistake(with("site = \"hall\"", "site = \"hal\"")), AllOf(HasSubstr("x.toml:28"), HasSubstr("'hall'")));
+  EXPECT_THAT(mistake(with("jobs = \"one\"", "jobs = \"two\"")), HasSubstr("x.toml:6"));
+  EXPECT_THAT(mistake(with("jobs = \"one\"", "jobs = 0")), HasSubstr("x.toml:6"));
+  EXPECT_THAT(mistake(with("value = 0.89", "value = 1.89")), HasSubstr("x.toml:11"));
+  EXPECT_THAT(mistake(with("low = 25e3, value = 30e3", "low = 35e3, value = 30e3")), HasSubstr("low <= value <= high"));
+}
+
+TEST(PlanFile, MissingParts) {
+  const std::string plan = kPlan;
+  EXPECT_THAT(mistake(plan.substr(0, plan.find("[[site]]"))), HasSubstr("[[site]]"));
+  EXPECT_THAT(mistake(plan.substr(0, plan.find("[[delivery]]"))), HasSubstr("never gets a GPU"));
+  EXPECT_THAT(mistake(plan.substr(0, 100)), HasSubstr("plans/x.toml"));  // truncated
+  EXPECT_THAT(mistake(with("[pipeline]", "[pipelines]")), HasSubstr("pipeline"));
+  EXPECT_THROW(load_plan("no/such/plan.toml"), InputError);
+}
+
+TEST(PlanFile, UnknownShippedPlanOffersTheNearest) {
+  try {
+    load_plan("xai-300k-b20");
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("'xai-300k-b200'"));
+  }
+}
+
+TEST(PlanFile, ShippedPlansAreSound) {
+  const std::vector<std::string> names = shipped_plans();
+  for (const char* name : {"giga-texas-south-50k-h100", "tesla-2024-35k-to-85k-h100", "xai-100k-h100", "xai-300k-b200"})
+    EXPECT_THAT(names, testing::Contains(name));
+  for (const std::string& name : names) {
+    const Plan plan = load_plan(name);
+    EXPECT_FALSE(plan.title.empty()) << name;
+    EXPECT_FALSE(plan.notes.empty()) << name << ": says who said what";
+    EXPECT_GE(plan.evidence.size(), 10U) << name;
+  }
+}
+
+}  // namespace
+}  // namespace farscale
