@@ -6,7 +6,7 @@ function(farscale_settings target)
   target_compile_features(${target} PUBLIC cxx_std_20)
   set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
   target_compile_options(${target} PRIVATE
-    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wnon-virtual-dtor>
+    $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion -Wno-missing-field-initializers -Wnon-virtual-dtor>
     $<$<AND:$<BOOL:${FARSCALE_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   if(FARSCALE_SANITIZE)
