@@ -154,6 +154,11 @@ void add_record(Json& rows, const Record& record, size_t index) {
   timed ? add_sample_rows(rows, record, index, std::move(extra)) : add_error_row(rows, record, index, std::move(extra));
 }
 
+std::string build_type(const Run& run) {
+  const auto found = run.environment.find("build_type");
+  return found != run.environment.end() && found->second == "Debug" ? "debug" : "release";
+}
+
 Json context_json(const Run& run, const MachineContext& machine) {
   Json caches = Json::array();
   for (const MachineContext::Cache& cache : machine.caches) {
@@ -168,7 +173,7 @@ Json context_json(const Run& run, const MachineContext& machine) {
           {"cpu_scaling_enabled", false},
           {"caches", caches},
           {"load_avg", machine.load_avg},
-          {"library_build_type", "release"},
+          {"library_build_type", build_type(run)},
           {"farscale",
            {{"schema", run.schema},
             {"suite", run.suite},
