@@ -159,6 +159,8 @@ Session::~Session() {
   bf16_sum_.reset();
   farewell_.reset();
   MPI_Finalize();
+  // A launcher ends the others at the first exit code that is not 0: rank 0 gets the time to say why.
+  if (std::uncaught_exceptions() > 0 && rank_ != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
 }
 
 class MpiWorld final : public World {
