@@ -1,0 +1,274 @@
+// Shapes and parameters of the primitives.
+#include "workloads/builder.h"
+
+#include <fmt/format.h>
+
+namespace farscale {
+namespace {
+
+int64_t up(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
+
+// Padding is always "same": k // 2 on each side, so that a strided axis rounds up (what torchvision's networks use).
+Shape windowed(const Shape& in, const Window& window, int64_t channels) {
+  Shape out = in;
+  out.channels = channels;
+  if (window.transposed) {
+    out.depth *= window.stride[0];
+    out.height *= window.stride[1];
+    out.width *= window.stride[2];
+  } else {
+    out.depth = up(in.depth, window.stride[0]);
+    out.height = up(in.height, window.stride[1]);
+    out.width = up(in.width, window.stride[2]);
+  }
+  return out;
+}
+
+Window window_of(const Convolution& spec) {
+  Window window{.kernel = {1, spec.kernel, spec.kernel}, .stride = {1, spec.stride, spec.stride}};
+  if (spec.three_d) {
+    window.kernel[0] = spec.kernel;
+    window.stride[0] = spec.stride;
+  }
+  window.groups = spec.groups;
+  window.transposed = spec.transposed;
+  return window;
+}
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw GraphError(message);
+}
+
+}  // namespace
+
+Layer& GraphBuilder::add(const std::string& name, Op op, std::vector<int> inputs, const Shape& out) {
+  require(out.elements() > 0, fmt::format("{} would make an empty tensor ({})", name, out.str()));
+  for (int x : inputs) ++graph_.tensors[static_cast<size_t>(x)].consumers;
+  if (graph_.blocks.empty()) begin_block("start");
+  const int index = static_cast<int>(graph_.layers.size());
+  graph_.tensors.push_back({.shape = out, .producer = index});
+  Layer layer;
+  layer.name = name;
+  layer.op = op;
+  layer.inputs = std::move(inputs);
+  layer.output = static_cast<int>(graph_.tensors.size()) - 1;
+  layer.block = static_cast<int>(graph_.blocks.size()) - 1;
+  layer.frozen = frozen;
+  layer.no_grad = no_grad;
+  layer.split = split;
+  return graph_.layers.emplace_back(std::move(layer));
+}
+
+void GraphBuilder::begin_block(const std::string& name) {
+  const int last = static_cast<int>(graph_.blocks.size()) - 1;
+  if (last >= 0 && (graph_.layers.empty() || graph_.layers.back().block < last)) graph_.blocks.pop_back();  // is empty
+  graph_.blocks.push_back({.name = name, .checkpoint = checkpoint});
+}
+
+int GraphBuilder::input(const Shape& shape) {
+  graph_.tensors.push_back({.shape = shape});
+  return static_cast<int>(graph_.tensors.size()) - 1;
+}
+
+int GraphBuilder::convolution(const std::string& name, int x, const Convolution& spec) {
+  const Shape in = shape(x);
+  require(
+      in.channels % spec.groups == 0 && spec.out % spec.groups == 0,
+      fmt::format("{} input and {} output channels do not divide into {} groups", in.channels, spec.out, spec.groups));
+  const Window window = window_of(spec);
+  Layer& layer = add(name, Op::kConvolution, {x}, windowed(in, window, spec.out));
+  layer.window = window;
+  layer.split = Split::kNone;
+  layer.parameters.push_back({"weight", in.channels / spec.groups * spec.out * window.taps()});
+  if (spec.bias) layer.parameters.push_back({"bias", spec.out});
+  return layer.output;
+}
+
+int GraphBuilder::depthwise(const std::string& name, int x, const Convolution& spec) {
+  const Shape in = shape(x);
+  Window window = window_of(spec);
+  window.groups = in.channels;
+  Layer& layer = add(name, Op::kDepthwise, {x}, windowed(in, window, in.channels));
+  layer.window = window;
+  layer.parameters.push_back({"weight", in.channels * window.taps()});
+  if (spec.bias) layer.parameters.push_back({"bias", in.channels});
+  return layer.output;
+}
+
+int GraphBuilder::linear(const std::string& name, int x, const LinearLayer& spec) {
+  Shape out = shape(x);
+  const int64_t in = out.channels, copies = spec.experts > 0 ? spec.experts : 1;
+  out.channels = spec.out;
+  Layer& layer = add(name, Op::kLinear, {x}, out);
+  layer.split = spec.split;
+  layer.experts = spec.experts;
+  layer.expert = spec.experts > 0;
+  // PyTorch's addmm hands the bias its gradient before the weight.
+  if (spec.bias) layer.parameters.push_back({"bias", spec.out * copies});
+  // The parts' gradients become ready last part first, as separate layers' would.
+  for (auto part = spec.parts.rbegin(); part != spec.parts.rend(); ++part) {
+    layer.parameters.push_back({"weight", in * *part * copies});
+  }
+  if (spec.parts.empty()) layer.parameters.push_back({"weight", in * spec.out * copies});
+  return layer.output;
+}
+
+int GraphBuilder::norm(const std::string& name, int x, NormKind kind) {
+  const Shape in = shape(x);
+  Layer& layer = add(name, Op::kNorm, {x}, in);
+  layer.norm = kind;
+  if (frozen_norm && (kind == NormKind::kBatch || kind == NormKind::kSyncBatch)) layer.frozen = true;
+  layer.parameters.push_back({"weight", in.channels});
+  if (kind != NormKind::kRms) layer.parameters.push_back({"bias", in.channels});
+  return layer.output;
+}
+
+int GraphBuilder::activation(const std::string& name, int x, ActivationKind kind) {
+  Shape out = shape(x);
+  if (kind == ActivationKind::kSwiGlu) {
+    require(out.channels % 2 == 0, "swiglu needs an even number of channels: gate and value");
+    out.channels /= 2;
+  }
+  Layer& layer = add(name, Op::kActivation, {x}, out);
+  layer.activation = kind;
+  return layer.output;
+}
+
+int GraphBuilder::combine(const std::string& name, const std::vector<int>& xs, CombineKind kind) {
+  require(!xs.empty(), "needs at least one input");
+  Shape out = shape(xs[0]);
+  for (size_t i = 1; i < xs.size(); ++i) {
+    const Shape& other = shape(xs[i]);
+    if (kind == CombineKind::kConcat) {
+      require(other.rows() == out.rows(), fmt::format("cannot join channels of {} and {}", out.str(), other.str()));
+      out.channels += other.channels;
+    } else if (kind == CombineKind::kScale || kind == CombineKind::kAdd) {
+      // The second operand may be a vector or a table that every item shares.
+      require(other.channels == out.channels && out.rows() % other.rows() == 0,
+              fmt::format("shapes {} and {} do not fit", out.str(), other.str()));
+    } else {
+      require(other.elements() == out.elements(), fmt::format("shapes {} and {} differ", out.str(), other.str()));
+    }
+  }
+  Layer& layer = add(name, Op::kCombine, xs, out);
+  layer.combine = kind;
+  if (kind == CombineKind::kWeightedSum) layer.parameters.push_back({"weight", static_cast<int64_t>(xs.size())});
+  return layer.output;
+}
+
+int GraphBuilder::interpolate(const std::string& name, int x, int64_t height, int64_t width, int64_t depth) {
+  Shape out = shape(x);
+  out.height = height;
+  out.width = width;
+  out.depth = depth;
+  Layer& layer = add(name, Op::kResize, {x}, out);
+  layer.resize = ResizeKind::kInterpolate;
+  return layer.output;
+}
+
+int GraphBuilder::pool(const std::string& name, int x, const Pool& spec) {
+  const Window window = window_of({.kernel = spec.kernel, .stride = spec.stride, .three_d = spec.three_d});
+  Layer& layer = add(name, Op::kResize, {x}, windowed(shape(x), window, shape(x).channels));
+  layer.resize = spec.kind;
+  layer.window = window;
+  return layer.output;
+}
+
+int GraphBuilder::global_pool(const std::string& name, int x) {
+  Shape out = shape(x);
+  out.depth = out.height = out.width = 1;
+  Layer& layer = add(name, Op::kResize, {x}, out);
+  layer.resize = ResizeKind::kGlobalPool;
+  return layer.output;
+}
+
+int GraphBuilder::attention(const std::string& name, const std::vector<int>& qkv, const Attention& spec) {
+  require(!qkv.empty() && qkv.size() <= 3, "attention takes [qkv], [q, kv] or [q, k, v]");
+  require(spec.heads % spec.kv_heads == 0,
+          fmt::format("{} query heads do not divide among {} key heads", spec.heads, spec.kv_heads));
+  const Shape q = shape(qkv[0]), k = shape(qkv.back());
+  const int64_t width = spec.heads * spec.head_dim, kv_width = 2 * spec.kv_heads * spec.head_dim;
+  int64_t channels = 0;
+  for (size_t i = 0; i < qkv.size(); ++i) channels += shape(qkv[i]).channels;
+  require(channels == width + kv_width,
+          fmt::format("attention of {} heads, {} key heads and head size {} needs {} "
+                      "channels of queries, keys and values, found {}",
+                      spec.heads, spec.kv_heads, spec.head_dim, width + kv_width, channels));
+  require(k.rows() % q.items == 0, fmt::format("keys {} do not divide among {} sequences", k.str(), q.items));
+  Shape out = q;
+  out.channels = width;
+  Layer& layer = add(name, Op::kAttention, qkv, out);
+  layer.split = spec.heads > 1 ? Split::kHeads : Split::kNone;
+  layer.attention = {.heads = spec.heads,
+                     .kv_heads = spec.kv_heads,
+                     .head_dim = spec.head_dim,
+                     .queries = q.positions(),
+                     .keys = k.rows() / q.items,
+                     .sequences = q.items,
+                     .causal = spec.causal};
+  return layer.output;
+}
+
+int GraphBuilder::gather(const std::string& name, const std::vector<int>& xs, const Shape& out, int64_t reads) {
+  Layer& layer = add(name, Op::kGather, xs, out);
+  layer.reads = reads;
+  return layer.output;
+}
+
+int GraphBuilder::deformable_gather(const std::string& name, int x, int offsets, int64_t kernel, int64_t stride) {
+  const Window window = window_of({.kernel = kernel, .stride = stride});
+  Layer& layer =
+      add(name, Op::kDeformableGather, {x, offsets}, windowed(shape(x), window, shape(x).channels * window.taps()));
+  layer.window = window;
+  layer.reads = 4;  // bilinear
+  return layer.output;
+}
+
+int GraphBuilder::embedding(const std::string& name, int tokens, int64_t vocabulary, int64_t width) {
+  Shape out = shape(tokens);
+  out.channels = width;
+  Layer& layer = add(name, Op::kEmbedding, {tokens}, out);
+  layer.split = Split::kVocabulary;
+  layer.parameters.push_back({"weight", vocabulary * width});
+  return layer.output;
+}
+
+int GraphBuilder::parameter(const std::string& name, const Shape& out) {
+  Layer& layer = add(name, Op::kParameter, {}, out);
+  layer.parameters.push_back({"weight", out.elements()});
+  return layer.output;
+}
+
+int GraphBuilder::append(const std::string& name, int x, int added) {
+  Shape out = shape(x);
+  const Shape& more = shape(added);
+  require(more.channels == out.channels, fmt::format("cannot append {} to {}: channels differ", more.str(), out.str()));
+  out.height = out.positions() + more.positions();
+  out.depth = out.width = 1;
+  Layer& layer = add(name, Op::kCombine, {x, added}, out);
+  layer.combine = CombineKind::kAppend;
+  return layer.output;
+}
+
+int GraphBuilder::view(const std::string& name, int x, const Shape& out) {
+  require(out.elements() == shape(x).elements(),
+          fmt::format("cannot see {} as {}: sizes differ", shape(x).str(), out.str()));
+  Layer& layer = add(name, Op::kCombine, {x}, out);
+  layer.combine = CombineKind::kView;
+  return layer.output;
+}
+
+int GraphBuilder::slice(const std::string& name, int x, const Shape& out) {
+  require(out.elements() <= shape(x).elements(), fmt::format("{} is larger than {}", out.str(), shape(x).str()));
+  Layer& layer = add(name, Op::kCombine, {x}, out);
+  layer.combine = CombineKind::kSlice;
+  return layer.output;
+}
+
+int GraphBuilder::loss(const std::string& name, int x, bool blocking_scalar) {
+  Layer& layer = add(name, Op::kLoss, {x}, shape(x));
+  layer.blocking_scalar = blocking_scalar;
+  return layer.output;
+}
+
+}  // namespace farscale

@@ -1,0 +1,207 @@
+// What a step communicates besides its gradients.
+#include <algorithm>
+#include <set>
+
+#include "workloads/parallel.h"
+
+namespace farscale {
+namespace {
+
+class CollectiveWriter {
+ public:
+  CollectiveWriter(const Lowering& lowering, const TaskIndex& index, LoweredStep& step)
+      : l_(lowering), index_(index), step_(step) {}
+
+  void layer(int i) {
+    const Layer& layer = l_.graph().layers[static_cast<size_t>(i)];
+    const bool backward = l_.trains(layer);
+    forward_at_ = index_.forward[static_cast<size_t>(i)];
+    backward_at_ = index_.backward[static_cast<size_t>(i)];
+    if (layer.op == Op::kNorm) batch_norm(layer, backward);
+    if (l_.layout().tp > 1) tensor_parallel(layer, backward);
+    if (l_.layout().cp > 1 && layer.op == Op::kAttention) context_parallel(layer, backward);
+    if (l_.layout().ep > 1 && layer.expert) expert_parallel(layer, backward);
+    if (layer.op == Op::kLoss && layer.blocking_scalar && l_.layout().dp > 1) {
+      add(CollectiveKind::kAllReduce, "dp", sizeof(float), Pass::kForward, true, "loss normaliser", l_.layout().dp);
+    }
+  }
+
+  void pipeline(const StagePlan& stages) {
+    const Layout& layout = l_.layout();
+    if (layout.pp == 1) return;
+    double elements = double(stages.boundary_elements) * double(l_.micro_batch) / double(layout.cp);
+    if (l_.layout().tp > 1) elements /= double(layout.tp);
+    const auto bytes = static_cast<int64_t>(elements * l_.activation_size);
+    forward_at_ = 0;
+    backward_at_ = step_.tasks.size();
+    for (const Pass pass : {Pass::kForward, Pass::kDataGradient}) {
+      StepCollective& send = add(CollectiveKind::kBroadcast, "pp", bytes, pass, false, "pipeline send", 2);
+      send.count = layout.interleave;
+    }
+  }
+
+  // ZeRO and FSDP gather weights; HSDP sums the shards' gradients across replicas.
+  void sharding(const std::vector<int>& layers) {
+    const Layout& layout = l_.layout();
+    if (layout.zero_stage == 0 || replica_ranks(layout) == 1) return;
+    const bool hybrid = layout.hsdp_shard > 0 && layout.hsdp_shard < replica_ranks(layout);
+    const std::string group = hybrid ? "shard" : "dp";
+    if (layout.zero_stage == 3) {
+      gather_units(layers, group);
+    } else {
+      backward_at_ = forward_at_ = step_.tasks.size();
+      double parameters = 0;
+      for (const Bucket& bucket : step_.buckets) parameters += double(bucket.bytes) / l_.gradient_size;
+      add(CollectiveKind::kAllGather, group, static_cast<int64_t>(parameters * l_.compute_size), Pass::kOptimizer, true,
+          "updated weights", shard_ranks(layout));
+    }
+    for (Bucket& bucket : step_.buckets) {
+      bucket.kind = CollectiveKind::kReduceScatter;
+      if (!hybrid) continue;
+      forward_at_ = backward_at_ = step_.tasks.size();
+      StepCollective& sum =
+          add(CollectiveKind::kAllReduce, "replica", bucket.bytes / shard_ranks(layout), Pass::kWeightGradient, false,
+              "gradients of a shard across replicas", replica_ranks(layout) / shard_ranks(layout));
+      sum.before = step_.tasks.size();
+    }
+  }
+
+  void global_scalars() {
+    if (l_.layout().dp == 1 || l_.data.global_scalars == 0) return;
+    forward_at_ = backward_at_ = step_.tasks.empty() ? 0 : step_.tasks.size() - 1;
+    StepCollective& scalar = add(CollectiveKind::kAllReduce, "dp", sizeof(float), Pass::kOptimizer, true,
+                                 "global scalar (gradient norm, overflow)", l_.layout().dp);
+    scalar.count = l_.data.global_scalars;
+  }
+
+ private:
+  StepCollective& add(CollectiveKind kind, const std::string& group, int64_t bytes, Pass pass, bool blocking,
+                      const char* reason, int64_t ranks) {
+    const size_t before = pass == Pass::kForward ? forward_at_ : backward_at_;
+    step_.collectives.push_back({.kind = kind,
+                                 .group = group,
+                                 .bytes = bytes,
+                                 .blocking = blocking,
+                                 .pass = pass,
+                                 .reason = reason,
+                                 .before = before,
+                                 .ranks = ranks});
+    return step_.collectives.back();
+  }
+
+  // PyTorch's SyncBatchNorm: mean, inverse deviation and count gathered from all ranks, two sums reduced on the way
+  // back.
+  void batch_norm(const Layer& layer, bool backward) {
+    const bool wanted =
+        layer.norm == NormKind::kSyncBatch || (layer.norm == NormKind::kBatch && l_.layout().sync_batch_norm);
+    const int64_t ranks = l_.layout().dp;
+    if (!wanted || layer.frozen || ranks == 1 || layer.no_grad) return;
+    const int64_t channels = l_.graph().shape(layer.output).channels;
+    add(CollectiveKind::kAllGather, "dp", (2 * channels + 1) * int64_t{sizeof(float)} * ranks, Pass::kForward, true,
+        "synchronised batch norm", ranks);
+    if (!backward) return;
+    add(CollectiveKind::kAllReduce, "dp", 2 * channels * int64_t{sizeof(float)}, Pass::kDataGradient, true,
+        "synchronised batch norm", ranks);
+  }
+
+  // All rows of a tensor, as the ranks of a tensor parallel group hold them together.
+  int64_t whole_bytes(int tensor) const {
+    const Shape& shape = l_.graph().shape(tensor);
+    return static_cast<int64_t>(double(local_rows(l_, shape).rows()) * double(shape.channels) * l_.activation_size);
+  }
+
+  void tensor_parallel(const Layer& layer, bool backward) {
+    const int64_t tp = l_.layout().tp;
+    const auto both = [&](CollectiveKind forward, CollectiveKind back, int64_t bytes) {
+      add(forward, "tp", bytes, Pass::kForward, true, "sequence parallel rows", tp);
+      if (backward) add(back, "tp", bytes, Pass::kDataGradient, true, "sequence parallel rows", tp);
+    };
+    if (layer.split == Split::kColumn) {
+      // Layers that read the same rows (q, k, v apart) gather them once.
+      if (!gathered_.insert(layer.inputs[0]).second) return;
+      const int64_t bytes = whole_bytes(layer.inputs[0]);
+      both(CollectiveKind::kAllGather, CollectiveKind::kReduceScatter, bytes);
+      // The weight gradient needs the rows again; it overlaps the data gradient (arXiv:2205.05198, section 4.2.2).
+      if (backward) {
+        add(CollectiveKind::kAllGather, "tp", bytes, Pass::kWeightGradient, false, "rows for the weight gradient", tp);
+      }
+    }
+    if (layer.split == Split::kRow) {
+      both(CollectiveKind::kReduceScatter, CollectiveKind::kAllGather, whole_bytes(layer.output));
+    }
+    if (layer.split == Split::kVocabulary && layer.op == Op::kEmbedding) {
+      both(CollectiveKind::kReduceScatter, CollectiveKind::kAllGather, whole_bytes(layer.output));
+    }
+  }
+
+  // Ring attention: every rank's keys and values pass by every other rank.
+  void context_parallel(const Layer& layer, bool backward) {
+    const Layout& layout = l_.layout();
+    const AttentionSizes& a = layer.attention;
+    if (a.sequences % layout.cp == 0) return;  // whole sequences stay on one rank
+    const double heads =
+        double(a.kv_heads) / double(layer.split == Split::kHeads ? std::min(layout.tp, a.kv_heads) : 1);
+    const auto bytes = static_cast<int64_t>(2.0 * double(a.keys) * double(a.sequences) * heads * double(a.head_dim) *
+                                            double(l_.micro_batch) * l_.activation_size);
+    add(CollectiveKind::kAllGather, "cp", bytes, Pass::kForward, false, "keys and values", layout.cp);
+    if (!backward) return;
+    add(CollectiveKind::kAllGather, "cp", bytes, Pass::kDataGradient, false, "keys and values", layout.cp);
+    add(CollectiveKind::kReduceScatter, "cp", bytes, Pass::kDataGradient, false, "gradients of keys and values",
+        layout.cp);
+  }
+
+  // Tokens go to their experts before the first and come back after the second layer of the experts.
+  void expert_parallel(const Layer& layer, bool backward) {
+    const bool first = layer.name.ends_with("fc1");
+    const int64_t bytes = whole_bytes(first ? layer.inputs[0] : layer.output);
+    const char* reason = first ? "tokens to experts" : "tokens from experts";
+    add(CollectiveKind::kAllToAll, "ep", bytes, Pass::kForward, true, reason, l_.layout().ep);
+    if (backward) add(CollectiveKind::kAllToAll, "ep", bytes, Pass::kDataGradient, true, reason, l_.layout().ep);
+  }
+
+  void gather_units(const std::vector<int>& layers, const std::string& group) {
+    for (size_t begin = 0; begin < layers.size();) {
+      const int block = l_.graph().layers[static_cast<size_t>(layers[begin])].block;
+      double parameters = 0;
+      size_t end = begin;
+      forward_at_ = index_.forward[static_cast<size_t>(layers[begin])];
+      bool trains = false;
+      for (; end < layers.size(); ++end) {
+        const Layer& layer = l_.graph().layers[static_cast<size_t>(layers[end])];
+        if (layer.block != block) break;
+        if (layer.shared_with < 0) parameters += double(local_parameters(l_, layer));
+        trains = trains || l_.trains(layer);
+        backward_at_ = index_.backward[static_cast<size_t>(layers[end])];
+      }
+      const auto bytes = static_cast<int64_t>(parameters * l_.compute_size);
+      if (bytes > 0) {
+        add(CollectiveKind::kAllGather, group, bytes, Pass::kForward, false, "weights of a unit",
+            shard_ranks(l_.layout()));
+        if (trains) {
+          add(CollectiveKind::kAllGather, group, bytes, Pass::kDataGradient, false, "weights of a unit",
+              shard_ranks(l_.layout()));
+        }
+      }
+      begin = end;
+    }
+  }
+
+  const Lowering& l_;
+  const TaskIndex& index_;
+  LoweredStep& step_;
+  std::set<int> gathered_;
+  size_t forward_at_ = 0, backward_at_ = 0;
+};
+
+}  // namespace
+
+void add_collectives(const Lowering& lowering, const std::vector<int>& layers, const StagePlan& stages,
+                     const TaskIndex& index, LoweredStep& step) {
+  CollectiveWriter writer(lowering, index, step);
+  for (int i : layers) writer.layer(i);
+  writer.pipeline(stages);
+  writer.sharding(layers);
+  writer.global_scalars();
+}
+
+}  // namespace farscale

@@ -1,0 +1,93 @@
+// What part of a tensor or a layer one GPU holds.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/error.h"
+#include "workloads/lowering.h"
+
+namespace farscale {
+
+LocalRows local_rows(const Lowering& lowering, const Shape& shape) {
+  const int64_t cp = lowering.layout().cp;
+  LocalRows rows{shape.items * lowering.micro_batch, shape.positions()};
+  if (cp == 1) return rows;
+  if (shape.items % cp == 0) {
+    rows.items /= cp;
+  } else {
+    rows.positions = (rows.positions + cp - 1) / cp;
+  }
+  return rows;
+}
+
+double local_elements(const Lowering& lowering, int tensor) {
+  const Shape& shape = lowering.graph().shape(tensor);
+  double elements = double(local_rows(lowering, shape).rows()) * double(shape.channels);
+  const Layer* producer = lowering.producer(tensor);
+  // With sequence parallelism every tensor of a divided layer is divided: by rows or by width.
+  if (producer != nullptr && producer->split != Split::kNone) elements /= double(lowering.layout().tp);
+  return elements;
+}
+
+double local_bytes(const Lowering& lowering, int tensor) {
+  return local_elements(lowering, tensor) * lowering.activation_size;
+}
+
+int64_t local_parameter(const Lowering& lowering, const Layer& layer, const Parameter& parameter) {
+  int64_t elements = parameter.elements;
+  const bool bias_of_row = layer.split == Split::kRow && parameter.name == "bias";
+  const bool divided = layer.split == Split::kColumn || layer.split == Split::kVocabulary ||
+                       (layer.split == Split::kRow && !bias_of_row);
+  if (divided) elements = (elements + lowering.layout().tp - 1) / lowering.layout().tp;
+  if (layer.expert) elements /= lowering.layout().ep;
+  return elements;
+}
+
+int64_t local_parameters(const Lowering& lowering, const Layer& layer) {
+  int64_t count = 0;
+  for (const Parameter& parameter : layer.parameters) count += local_parameter(lowering, layer, parameter);
+  return count;
+}
+
+namespace {
+
+void check_divides(int64_t size, int64_t parts, const std::string& what, const char* key) {
+  if (size % parts == 0) return;
+  throw InputError(fmt::format("{} do not divide by {}={}", what, key, parts));
+}
+
+}  // namespace
+
+void check_layout(const Lowering& lowering) {
+  const Layout& layout = lowering.layout();
+  const Graph& graph = lowering.graph();
+  bool divided = false, experts = false;
+  for (const Layer& layer : graph.layers) {
+    const auto width = [&](int tensor) { return graph.shape(tensor).channels; };
+    if (layer.split == Split::kColumn) {
+      check_divides(width(layer.output), layout.tp, fmt::format("{}: its {} outputs", layer.name, width(layer.output)),
+                    "tp");
+      divided = true;
+    }
+    if (layer.split == Split::kRow) {
+      const int64_t in = width(layer.inputs[0]);
+      check_divides(in, layout.tp, fmt::format("{}: its {} inputs", layer.name, in), "tp");
+    }
+    if (layer.split == Split::kHeads) {
+      check_divides(layer.attention.heads, layout.tp, fmt::format("{}: {} heads", layer.name, layer.attention.heads),
+                    "tp");
+    }
+    if (layer.experts > 0) {
+      check_divides(layer.experts, layout.ep, fmt::format("{}: {} experts", layer.name, layer.experts), "ep");
+      experts = true;
+    }
+  }
+  if (layout.tp > 1 && !divided) {
+    throw InputError(fmt::format("{}: no layer can be divided by tensor parallelism: use tp=1", lowering.data.name));
+  }
+  if (layout.ep > 1 && !experts) {
+    throw InputError(fmt::format("{}: has no experts: use ep=1", lowering.data.name));
+  }
+}
+
+}  // namespace farscale

@@ -1,0 +1,148 @@
+// Lowering: the layers of one GPU in execution order, their backward in reverse, buckets, optimizer.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/error.h"
+#include "workloads/lowering.h"
+#include "workloads/parallel.h"
+
+namespace farscale {
+namespace {
+
+// Bytes an optimizer step moves per parameter, fp32 state: momentum SGD reads p, m, g and the gradient's zeroing,
+// writes p, m; Adam adds a second moment and the 16-bit copy of the weights.
+double optimizer_bytes_per_parameter(OptimizerKind kind) {
+  switch (kind) {
+    case OptimizerKind::kSgd:
+      return 16;
+    case OptimizerKind::kMomentum:
+      return 24;
+    case OptimizerKind::kAdam:
+      return 30;
+    case OptimizerKind::kLamb:
+      return 46;  // Adam and a second pass over the update for its norm
+  }
+  return 30;
+}
+
+class Lowerer {
+ public:
+  Lowerer(const Workload& workload, const LoweringOptions& options)
+      : lowering_{.data = workload.data(), .options = options} {
+    const Workload::Data& data = workload.data();
+    lowering_.micro_batch = options.layout.micro_batch > 0 ? options.layout.micro_batch : data.micro_batch;
+    lowering_.flows = gradient_flows(data.graph);
+    lowering_.activation_size = bytes_per_element(data.types.activations);
+    lowering_.compute_size = bytes_per_element(data.types.compute);
+    lowering_.gradient_size = bytes_per_element(data.types.gradients);
+  }
+
+  LoweredStep run() {
+    if (lowering_.data.summary.used) return lower_summary(lowering_);
+    check_layout(lowering_);
+    const StagePlan stages = plan_stages(lowering_);
+    layers_ = stages.heaviest();
+    std::stable_partition(layers_.begin(), layers_.end(), [&](int i) { return layer(i).no_grad; });
+    step_.micro_batch = lowering_.micro_batch;
+    step_.samples_per_step = lowering_.layout().dp * lowering_.micro_batch * lowering_.layout().accumulation;
+    step_.input_bytes = lowering_.data.inputs.stored_bytes * double(lowering_.micro_batch);
+    index_.forward.resize(lowering_.graph().layers.size(), 0);
+    index_.backward = index_.forward;
+    forward();
+    backward();
+    add_buckets();
+    optimizer();
+    add_collectives(lowering_, layers_, stages, index_, step_);
+    add_memory(lowering_, stages, step_);
+    return std::move(step_);
+  }
+
+ private:
+  const Layer& layer(int index) const { return lowering_.graph().layers[static_cast<size_t>(index)]; }
+
+  void forward() {
+    for (int i : layers_) {
+      index_.forward[static_cast<size_t>(i)] = step_.tasks.size();
+      emit_forward(lowering_, layer(i), Pass::kForward, step_.tasks);
+    }
+    for (const StepTask& task : step_.tasks) step_.forward_flops += task.flops;
+    step_.training_flops = step_.executed_flops = step_.forward_flops;
+  }
+
+  void backward() {
+    const size_t first = step_.tasks.size();
+    for (size_t at = layers_.size(); at-- > 0;) {
+      const Layer& current = layer(layers_[at]);
+      const bool block_starts = at + 1 == layers_.size() || layer(layers_[at + 1]).block != current.block;
+      const Block& block = lowering_.graph().blocks[static_cast<size_t>(current.block)];
+      if (block.checkpoint && block_starts && !current.no_grad) recompute(at);
+      index_.backward[static_cast<size_t>(layers_[at])] = step_.tasks.size();
+      emit_backward(lowering_, current, step_.tasks);
+    }
+    for (size_t i = first; i < step_.tasks.size(); ++i) {
+      const StepTask& task = step_.tasks[i];
+      step_.executed_flops += task.flops;
+      if (task.pass != Pass::kRecompute) step_.training_flops += task.flops;
+    }
+  }
+
+  // The forward of a checkpointed block once more, before its backward.
+  void recompute(size_t last) {
+    size_t begin = last;
+    while (begin > 0 && layer(layers_[begin - 1]).block == layer(layers_[last]).block) --begin;
+    for (size_t i = begin; i <= last; ++i) emit_forward(lowering_, layer(layers_[i]), Pass::kRecompute, step_.tasks);
+  }
+
+  void add_buckets() {
+    const std::vector<ReadyGradient> ready = ready_order(lowering_, layers_);
+    std::vector<size_t> done(lowering_.graph().layers.size(), 0);  // task that completes a layer's gradients
+    size_t next = 0;
+    std::vector<int> order;
+    for (const ReadyGradient& gradient : ready) {
+      if (order.empty() || order.back() != gradient.layer) order.push_back(gradient.layer);
+    }
+    for (size_t t = 0; t < step_.tasks.size() && next < order.size(); ++t) {
+      if (step_.tasks[t].gradient_bytes > 0) done[static_cast<size_t>(order[next++])] = t;
+    }
+    const auto plan = lowering_.layout().zero_stage == 3
+                          ? plan_units(lowering_, ready)
+                          : plan_buckets(ready, lowering_.gradient_size, lowering_.options);
+    for (const BucketPlan& bucket : plan) {
+      step_.buckets.push_back({.bytes = static_cast<int64_t>(double(bucket.elements) * lowering_.gradient_size),
+                               .ready_after = done[static_cast<size_t>(ready[bucket.last].layer)]});
+    }
+    if (step_.buckets.size() == 1 && lowering_.layout().dp > 1) {
+      step_.warnings.push_back(fmt::format(
+          "the {} rule makes one gradient bucket of {:.1f} MB: no communication can overlap the backward pass",
+          lowering_.options.bucket_rule, double(step_.buckets[0].bytes) / 1e6));
+    }
+  }
+
+  void optimizer() {
+    double parameters = 0;
+    for (int i : layers_) {
+      const Layer& current = layer(i);
+      if (current.frozen || current.shared_with >= 0 || !lowering_.trains(current)) continue;
+      parameters += double(local_parameters(lowering_, current));
+    }
+    if (lowering_.layout().zero_stage > 0) parameters /= double(shard_ranks(lowering_.layout()));
+    if (parameters <= 0) return;
+    StepTask& task = step_.tasks.emplace_back();
+    task.pass = Pass::kOptimizer;
+    task.kind = KernelClass::kOptimizer;
+    task.layer = "optimizer";
+    task.bytes = parameters * optimizer_bytes_per_parameter(lowering_.data.optimizer);
+  }
+
+  Lowering lowering_;
+  std::vector<int> layers_;
+  TaskIndex index_;
+  LoweredStep step_;
+};
+
+}  // namespace
+
+LoweredStep lower(const Workload& workload, const LoweringOptions& options) { return Lowerer(workload, options).run(); }
+
+}  // namespace farscale

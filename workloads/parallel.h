@@ -1,0 +1,42 @@
+// How a layout spreads a network: pipeline stages, sharding units, the collectives of each kind of parallelism, and
+// what one GPU then holds.
+#pragma once
+
+#include <vector>
+
+#include "workloads/lowering.h"
+
+namespace farscale {
+
+// Layers of each pipeline stage in execution order. With interleaving a stage owns several chunks.
+struct StagePlan {
+  std::vector<std::vector<int>> stages;
+  std::vector<double> flops;      // forward, per stage
+  int64_t boundary_elements = 0;  // of the largest tensor that crosses a stage border, one sample
+  size_t heaviest_stage() const;
+  const std::vector<int>& heaviest() const { return stages[heaviest_stage()]; }
+};
+StagePlan plan_stages(const Lowering& lowering);
+
+// Ranks that parameters, gradients and optimizer state are sharded over: dp and cp, or the HSDP shard.
+int64_t shard_ranks(const Layout& layout);
+// Ranks that hold the same parameters: gradients are summed over them.
+int64_t replica_ranks(const Layout& layout);
+
+// FSDP reduces one unit (block) at a time: buckets of the tensors of each block.
+std::vector<BucketPlan> plan_units(const Lowering& lowering, const std::vector<ReadyGradient>& ready);
+
+// First task of each layer in the forward and in the backward pass, by layer index; the number of tasks where none.
+struct TaskIndex {
+  std::vector<size_t> forward;
+  std::vector<size_t> backward;
+};
+
+void add_collectives(const Lowering& lowering, const std::vector<int>& layers, const StagePlan& stages,
+                     const TaskIndex& index, LoweredStep& step);
+void add_memory(const Lowering& lowering, const StagePlan& stages, LoweredStep& step);
+
+// A network known by its totals, as a chain of equal square linear layers of the same FLOPs and parameters.
+LoweredStep lower_summary(const Lowering& lowering);
+
+}  // namespace farscale

@@ -1,0 +1,191 @@
+// Reading layers: names, attributes, repeats and sharing. The ops' own keys are in read_primitives.cc and
+// read_composites.cc.
+#include "workloads/read_layers.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "kernels/suggest.h"
+
+namespace farscale {
+namespace {
+
+const std::vector<std::string>& op_names() {
+  static const std::vector<std::string> kNames = [] {
+    std::vector<std::string> names;
+    for (const auto* ops : {&composite_ops(), &primitive_ops()}) {
+      for (const NamedOp& op : *ops) names.emplace_back(op.name);
+    }
+    return names;
+  }();
+  return kNames;
+}
+
+ReadOp find_op(const std::string& name) {
+  for (const auto* ops : {&composite_ops(), &primitive_ops()}) {
+    for (const NamedOp& op : *ops) {
+      if (op.name == name) return op.read;
+    }
+  }
+  return nullptr;
+}
+
+// Attributes hold for a layer and everything inside it.
+class Attributes {
+ public:
+  Attributes(GraphBuilder& builder, const TomlTable& table)
+      : builder_(builder),
+        frozen_(builder.frozen),
+        norm_(builder.frozen_norm),
+        no_grad_(builder.no_grad),
+        checkpoint_(builder.checkpoint) {
+    builder.frozen = table.flag("frozen", frozen_);
+    builder.frozen_norm = table.flag("frozen_norm", norm_);
+    builder.no_grad = table.flag("no_grad", no_grad_);
+    builder.checkpoint = table.flag("checkpoint", checkpoint_);
+  }
+  ~Attributes() {
+    builder_.frozen = frozen_;
+    builder_.frozen_norm = norm_;
+    builder_.no_grad = no_grad_;
+    builder_.checkpoint = checkpoint_;
+  }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+
+ private:
+  GraphBuilder& builder_;
+  bool frozen_, norm_, no_grad_, checkpoint_;
+};
+
+}  // namespace
+
+int LayerReader::named(const TomlTable& table, std::string_view key, const std::string& name) const {
+  const auto found = names_.find(name);
+  if (found != names_.end()) return found->second;
+  std::vector<std::string> known;
+  for (const auto& [known_name, tensor] : names_) known.push_back(known_name);
+  table.fail(key, unknown_name("tensor", name, known));
+}
+
+std::vector<int> LayerReader::inputs(const TomlTable& table) {
+  if (chained_ >= 0) return {std::exchange(chained_, -1)};
+  if (!table.has("from")) {
+    if (last < 0) table.fail("from", "missing: there is no layer before this one");
+    return {last};
+  }
+  std::vector<int> tensors;
+  if (table.shape("from") == "text") return {named(table, "from", table.text("from"))};
+  for (const std::string& name : table.texts("from")) tensors.push_back(named(table, "from", name));
+  if (tensors.empty()) table.fail("from", "expected at least one name");
+  return tensors;
+}
+
+int LayerReader::input(const TomlTable& table) {
+  const std::vector<int> tensors = inputs(table);
+  if (tensors.size() != 1) table.fail("from", fmt::format("expected one tensor, found {}", tensors.size()));
+  return tensors[0];
+}
+
+int LayerReader::publish(const std::string& id, const Outputs& outputs) {
+  for (const auto& [name, tensor] : outputs) publish(id + "." + name, tensor);
+  return outputs.back().second;
+}
+
+int LayerReader::read_once(const TomlTable& table, const std::string& op, const std::string& id) {
+  try {
+    last = find_op(op)(*this, table, id);
+    return last;
+  } catch (const GraphError& error) {
+    table.fail("op", error.what());
+  }
+}
+
+int LayerReader::read(const TomlTable& table, const std::string& id) {
+  const std::string op = table.choice("op", op_names());
+  const int64_t repeat = table.integer("repeat", {1, 1000}, 1);
+  const std::string shared = table.text("shared", "");
+  if (repeat > 1 && table.has("from") && table.shape("from") == "array") {
+    table.fail("repeat", "a repeated layer has one input");
+  }
+  const Attributes attributes(builder, table);
+  const size_t begin = builder.graph().layers.size();
+  const bool outermost = id.find('.') == std::string::npos;
+  for (int64_t i = 0; i < repeat; ++i) {
+    if (outermost) builder.begin_block(id);
+    if (i > 0) chained_ = last;
+    read_once(table, op, repeat > 1 ? fmt::format("{}.{}", id, i) : id);
+  }
+  if (!shared.empty()) {
+    const auto owner = ranges_.find(shared);
+    if (owner == ranges_.end()) {
+      std::vector<std::string> known;
+      for (const auto& [name, range] : ranges_) known.push_back(name);
+      table.fail("shared", unknown_name("layer", shared, known));
+    }
+    share(table, owner->second, begin, true);
+  }
+  ranges_[id] = {begin, builder.graph().layers.size()};
+  publish(id, last);
+  return last;
+}
+
+int LayerReader::read_sequence(const TomlTable& table, const std::string& id) {
+  last = input(table);
+  const std::vector<TomlTable> layers = table.tables("layers");
+  if (layers.empty()) table.fail("layers", "missing: expected a list of layers");
+  for (size_t i = 0; i < layers.size(); ++i) {
+    read(layers[i], fmt::format("{}.{}", id, layers[i].text("id", fmt::to_string(i))));
+  }
+  return last;
+}
+
+void LayerReader::share(const TomlTable& table, std::pair<size_t, size_t> owner, size_t begin, bool norms) {
+  std::vector<Layer>& layers = builder.graph().layers;
+  size_t from = owner.first;
+  for (size_t i = begin; i < layers.size(); ++i) {
+    if (layers[i].parameters.empty()) continue;
+    while (from < owner.second && layers[from].parameters.empty()) ++from;
+    const bool fits = from < owner.second && layers[from].op == layers[i].op &&
+                      layers[from].parameter_count() == layers[i].parameter_count();
+    if (!fits && layers[i].parameter_count() > 0) {
+      table.fail("shared", fmt::format("the parameters of {} are not those of a layer there", layers[i].name));
+    }
+    if (norms || layers[i].op != Op::kNorm) layers[i].shared_with = static_cast<int>(from);
+    ++from;
+  }
+}
+
+int LayerReader::replay(const TomlTable& table, const std::string& id) {
+  Graph& graph = builder.graph();
+  std::map<int, int> moved;
+  for (const std::string& name : table.texts("layers")) {
+    const auto range = ranges_.find(name);
+    if (range == ranges_.end()) table.fail("layers", fmt::format("unknown layer '{}'", name));
+    builder.begin_block(id + "." + name);
+    for (size_t i = range->second.first; i < range->second.second; ++i) {
+      Layer copy = graph.layers[i];
+      const int index = static_cast<int>(graph.layers.size());
+      for (int& input_tensor : copy.inputs) {
+        if (const auto to = moved.find(input_tensor); to != moved.end()) input_tensor = to->second;
+        ++graph.tensors[static_cast<size_t>(input_tensor)].consumers;
+      }
+      graph.tensors.push_back({.shape = graph.shape(copy.output), .producer = index});
+      moved[copy.output] = static_cast<int>(graph.tensors.size()) - 1;
+      copy.output = moved[copy.output];
+      copy.name = id + "." + copy.name;
+      copy.block = static_cast<int>(graph.blocks.size()) - 1;
+      if (!copy.parameters.empty() && copy.shared_with < 0) copy.shared_with = static_cast<int>(i);
+      copy.no_grad = builder.no_grad;
+      graph.layers.push_back(std::move(copy));
+    }
+  }
+  const std::map<std::string, int> names = names_;
+  for (const auto& [name, tensor] : names) {
+    if (const auto to = moved.find(tensor); to != moved.end()) publish(id + "." + name, to->second);
+  }
+  return graph.layers.back().output;
+}
+
+}  // namespace farscale
