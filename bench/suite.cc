@@ -86,6 +86,7 @@ GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
                   .data = read_name<InputData>(table, "data", "normal", parse_input_data),
                   .cold = table.flag("cold", true),
                   .sampling = read_sampling(table, defaults)};
+  table.finish();  // a misspelt key is the likelier mistake than a missing one
   if (entry.shapes.empty() && entry.workload_shapes == 0) {
     table.fail("squares", "expected squares, shapes or workload_shapes: this table names no GEMM");
   }
