@@ -116,6 +116,17 @@ void print_table(const std::vector<Row>& rows, const std::string& unit, const st
   fmt::print("{}", table.str());
 }
 
+// The three best layouts not taken, and the first reasons of those that cannot run.
+void print_runners_up(const std::vector<Candidate>& candidates) {
+  int slower = 0, impossible = 0;
+  for (const Candidate& candidate : candidates) {
+    if (candidate.why_not.empty()) continue;
+    int& shown = candidate.samples_per_s > 0 ? slower : impossible;
+    if (++shown <= 3) fmt::print("  not {}: {}\n", candidate.layout.str(), candidate.why_not);
+  }
+  if (slower + impossible > 6) fmt::print("  … {} layouts weighed, {} cannot run\n", candidates.size(), impossible);
+}
+
 void print_explanation(Predictor& predictor, const Prediction& p) {
   const Breakdown& b = p.breakdown_s;
   fmt::print("\n{} GPUs, {}: bound by {}\n", format_count(double(p.gpus)), p.layout.str(), p.binding);
@@ -136,9 +147,7 @@ void print_explanation(Predictor& predictor, const Prediction& p) {
                signed_percent(sensitivities[i].high_share)});
   }
   fmt::print("{}", moves.str());
-  for (const Candidate& candidate : predictor.candidates(p.gpus)) {
-    if (!candidate.why_not.empty()) fmt::print("  not {}: {}\n", candidate.layout.str(), candidate.why_not);
-  }
+  print_runners_up(predictor.candidates(p.gpus));
 }
 
 void print_evidence(const Prediction& p) {

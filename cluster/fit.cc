@@ -1,0 +1,225 @@
+// Fitting the parts of one machine; each part says what it could not do.
+#include "cluster/fit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+
+#include "cluster/compute_model.h"
+#include "cluster/least_squares.h"
+#include "kernels/error.h"
+#include "kernels/format.h"
+#include "results/statistics.h"
+
+namespace farscale {
+namespace {
+
+// A range around a value from a relative spread on a log scale.
+Quantity measured(double value, double log_sigma, std::string source) {
+  const double factor = std::exp(1.645 * log_sigma);
+  return {{value / factor, value, value * factor}, Evidence::kMeasured, fmt::format("measured: {}", source)};
+}
+
+struct Observation {
+  const Record* record;
+  int ranks;
+  double time_s;
+};
+
+std::vector<Observation> observations(const std::vector<Run>& runs, const std::string& family) {
+  std::vector<Observation> all;
+  for (const Run& run : runs) {
+    for (const Record* record : usable(run)) {
+      if (record->family != family || record->samples_s.empty()) continue;
+      const double time_s = median(record->samples_s);
+      if (time_s > 0) all.push_back({record, run.ranks, time_s});
+    }
+  }
+  return all;
+}
+
+std::string described(const std::vector<Run>& runs, size_t records, std::string_view what) {
+  return fmt::format("{} {} records of {} on {}", records, what,
+                     runs.front().path.empty() ? "a run" : runs.front().path, runs.front().device);
+}
+
+// What a machine without power, memory or links in its records gets: nothing invented, and a note.
+Quantity unknown(const std::string& what) {
+  return {{0, 0, 0}, Evidence::kAssumed, fmt::format("assumption: {} was not measured", what)};
+}
+
+}  // namespace
+
+void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
+  std::map<NumberType, std::vector<Observation>> by_type;
+  for (const Observation& one : observations(runs, "gemm")) {
+    if (one.record->problem && std::holds_alternative<GemmProblem>(*one.record->problem)) {
+      by_type[std::get<GemmProblem>(*one.record->problem).type].push_back(one);
+    }
+  }
+  Machine::Data& model = report.model;
+  double widest = 0;
+  for (const auto& [type, all] : by_type) {
+    std::vector<std::vector<double>> rows;
+    std::vector<double> times;
+    double best = 0;
+    GemmFit fit{.least_flops = INFINITY, .records = int(all.size())};
+    for (const Observation& one : all) {
+      const auto& gemm = std::get<GemmProblem>(*one.record->problem);
+      rows.push_back({1, gemm.flops(), gemm.bytes()});
+      times.push_back(one.time_s);
+      best = std::max(best, gemm.flops() / one.time_s);
+      fit.least_flops = std::min(fit.least_flops, gemm.flops());
+      fit.most_flops = std::max(fit.most_flops, gemm.flops());
+    }
+    const LinearFit linear = fit_relative(rows, times);
+    fit.launch_s = linear.coefficients[0], fit.s_per_flop = linear.coefficients[1],
+    fit.s_per_byte = linear.coefficients[2];
+    fit.log_sigma = std::max(0.01, linear.log_sigma);
+    for (size_t i = 0; i < all.size(); ++i) {
+      report.residuals.push_back(
+          {all[i].record->name, fmt::format("gemm {}", name(type)), all[i].ranks, times[i], linear.at(rows[i])});
+    }
+    model.gemm_fits[type] = fit;
+    model.flops_per_s[type] = measured(best, 0.02, described(runs, all.size(), "GEMM") + ", best rate seen");
+    widest = std::max(widest, fit.log_sigma);
+    model.evidence.push_back({fmt::format("{} GEMMs: {} and {} a launch, within {}", name(type),
+                                          format_si(1 / std::max(fit.s_per_flop, 1e-30), "FLOP/s"),
+                                          format_seconds(fit.launch_s), format_percent(fit.log_sigma)),
+                              Evidence::kMeasured, described(runs, all.size(), "GEMM")});
+  }
+  if (by_type.empty()) {
+    report.notes.push_back("no GEMM records: compute cannot be predicted from this model");
+    return;
+  }
+  for (const KernelClass kind :
+       {KernelClass::kLinear, KernelClass::kConvolution, KernelClass::kGroupedConvolution, KernelClass::kAttention}) {
+    model.efficiency.tensor[kind] =
+        measured(1, kind == KernelClass::kLinear ? widest : std::max(0.2, widest), "residuals of the GEMM fit");
+  }
+  // Convolutions and attention run here as the plain GEMMs of the same shape: their range is widened above.
+}
+
+void fit_memory(const std::vector<Run>& runs, FitReport& report) {
+  const std::vector<Observation> all = observations(runs, "memory");
+  std::vector<double> rates;
+  double largest = 0;
+  for (const Observation& one : all) {
+    if (one.record->problem && std::holds_alternative<MemoryProblem>(*one.record->problem)) {
+      largest = std::max(largest, std::get<MemoryProblem>(*one.record->problem).bytes());
+    }
+  }
+  std::vector<std::pair<const Observation*, double>> kept;
+  for (const Observation& one : all) {
+    if (!one.record->problem || !std::holds_alternative<MemoryProblem>(*one.record->problem)) continue;
+    const double bytes = std::get<MemoryProblem>(*one.record->problem).bytes();
+    if (bytes < largest / 8) continue;  // small arrays live in caches and say nothing about memory
+    rates.push_back(bytes / one.time_s);
+    kept.emplace_back(&one, bytes);
+  }
+  Machine::Data& model = report.model;
+  if (rates.empty()) {
+    model.memory_bytes_per_s = {{5e9, 20e9, 100e9}, Evidence::kAssumed, "assumption: no memory records"};
+    report.notes.push_back("no memory records: bandwidth is an assumption");
+    return;
+  }
+  const double rate = median(rates);
+  double spread = 0.03;
+  for (const double one : rates) spread = std::max(spread, std::abs(std::log(one / rate)) / 1.645);
+  model.memory_bytes_per_s = measured(rate, spread, described(runs, rates.size(), "memory"));
+  for (const auto& [one, bytes] : kept) {
+    report.residuals.push_back({one->record->name, "memory", one->ranks, one->time_s, bytes / rate});
+  }
+  model.efficiency.memory = {{1, 1, 1}, Evidence::kMeasured, "measured: included in the bandwidth"};
+  model.efficiency.gather = {{0.2, 0.5, 0.9}, Evidence::kAssumed, "assumption: gathers were not measured"};
+}
+
+void fit_steps(const std::vector<Run>& runs, FitReport& report) {
+  Machine::Data& model = report.model;
+  std::vector<double> overheads, slowdowns;
+  const auto counter = [](const Record& record, const char* key) {
+    const auto found = record.counters.find(key);
+    return found == record.counters.end() ? 0.0 : found->second;
+  };
+  for (const Observation& one : observations(runs, "step")) {
+    const double flops = counter(*one.record, "step_flops");
+    const double bytes = counter(*one.record, "step_memory_bytes");
+    const double compute_s = counter(*one.record, "compute_only_s");
+    if (flops <= 0 || compute_s <= 0 || model.gemm_fits.empty()) continue;
+    const auto type = one.record->settings.find("type");
+    auto fit = model.gemm_fits.begin();
+    for (auto it = model.gemm_fits.begin(); it != model.gemm_fits.end(); ++it) {
+      if (type != one.record->settings.end() && type->second == name(it->first)) fit = it;
+    }
+    const double modelled = flops * fit->second.s_per_flop + bytes / model.memory_bytes_per_s.value.p50;
+    overheads.push_back(compute_s / modelled);
+    report.residuals.push_back({one.record->name, "step, compute only", one.ranks, compute_s, modelled});
+    const double slowdown = counter(*one.record, "compute_slowdown");
+    if (one.ranks > 1 && slowdown > 0) slowdowns.push_back(std::max(0.0, slowdown - 1));
+  }
+  if (overheads.empty()) {
+    model.efficiency.overhead = {{1, 1.1, 1.4}, Evidence::kAssumed, "assumption: no step records"};
+    report.notes.push_back("no step records: what a step costs beyond its kernels is an assumption");
+  } else {
+    const double overhead = std::max(1.0, median(overheads));
+    model.efficiency.overhead = measured(overhead, 0.05, described(runs, overheads.size(), "step"));
+  }
+  if (!slowdowns.empty()) {
+    const double slowdown = median(slowdowns);
+    model.collectives.interference = measured(slowdown, 0.3, described(runs, slowdowns.size(), "step"));
+  } else {
+    model.collectives.interference = {
+        {0.02, 0.2, 1.0}, Evidence::kAssumed, "assumption: no step on several ranks was measured"};
+  }
+}
+
+FitReport fit_model(const std::vector<Run>& runs) {
+  if (runs.empty()) throw InputError("nothing to fit: name at least one result file");
+  FitReport report;
+  Machine::Data& model = report.model;
+  read_shared(model);
+  model.kind = runs.front().backend == "cuda" ? "gpu" : "host";
+  for (const Run& run : runs) {
+    report.sources.push_back(run.path);
+    if (run.backend != runs.front().backend) {
+      throw InputError(fmt::format("{}: backend {}, but {} is of {}: one model is of one kind of machine", run.path,
+                                   run.backend, runs.front().path, runs.front().backend));
+    }
+    if (run.device != runs.front().device) {
+      report.notes.push_back(fmt::format("{} is of '{}', not '{}': fitted together all the same", run.path, run.device,
+                                         runs.front().device));
+    }
+    if (!run.complete) report.notes.push_back(fmt::format("{} is of a run that did not end", run.path));
+  }
+  model.name = fmt::format("{} model", model.kind);
+  model.title = runs.front().device;
+  std::map<std::string, int> per_host;
+  for (const std::string& host : runs.back().hosts) ++per_host[host];
+  for (const auto& [host, ranks] : per_host) model.gpus_per_node = std::max(model.gpus_per_node, ranks);
+  model.scale_up_domain = std::max(1, model.gpus_per_node);
+  model.memory_bytes = unknown("memory capacity");
+  model.cache_bytes = unknown("cache");
+  model.limit_w = model.gpu_w = model.node_w = unknown("power");
+  model.scale_up_bytes_per_s = model.nic_bytes_per_s = unknown("link rate");
+  fit_gemm(runs, report);
+  fit_memory(runs, report);
+  fit_collectives(runs, report);
+  fit_steps(runs, report);
+  fit_spread(runs, report);
+  if (report.residuals.empty()) {
+    throw InputError(
+        fmt::format("{}: no usable gemm, memory, collective or step records: nothing to fit", runs.front().path));
+  }
+  if (model.flops_per_s.empty()) {
+    throw InputError(
+        fmt::format("{}: no usable GEMM records: run `farscale run quick --only gemm,memory,collective,step` first",
+                    runs.front().path));
+  }
+  model.training_type =
+      model.flops_per_s.contains(NumberType::kBf16) ? NumberType::kBf16 : model.flops_per_s.begin()->first;
+  return report;
+}
+
+}  // namespace farscale
