@@ -7,6 +7,8 @@
 namespace farscale {
 namespace {
 
+constexpr double kUsualRepairs = 0.02;  // of a fleet: not worth a word below this share
+
 // Things that come out a fixed time after they went in; a time of 2.3 days lets 70 % out after 2 days, 30 % after 3.
 class DelayLine {
  public:
@@ -124,7 +126,7 @@ class SiteLoop {
     if (now_.stored > little) return hall_binds_ ? Bottleneck::kHall : Bottleneck::kRacking;
     if (now_.delivered < ordered_ - little) return Bottleneck::kDelivery;
     if (now_.burning_in > little) return Bottleneck::kBurnIn;
-    return now_.in_repair > little ? Bottleneck::kRepair : Bottleneck::kNone;
+    return now_.in_repair > kUsualRepairs * ordered_ ? Bottleneck::kRepair : Bottleneck::kNone;
   }
 
   const SiteDraw& site_;

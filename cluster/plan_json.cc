@@ -67,7 +67,8 @@ Json job_json(const JobReport& job) {
           {"evidence",
            {{"samples_per_s", name(job.rate_evidence)},
             {"mtbf_s", name(job.mtbf_evidence)},
-            {"goodput", name(job.goodput_evidence)}}}};
+            {"goodput", name(job.goodput_evidence)},
+            {"power_mw", name(job.power_evidence)}}}};
 }
 
 Json site_json(const SiteReport& site, const Plan& plan) {

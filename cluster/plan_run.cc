@@ -36,9 +36,10 @@ std::vector<MonthColumns> month_ends(const Plan& plan, size_t columns) {
 }
 
 TimelineRow row_of(const Plan& plan, MonthColumns& month) {
-  std::vector<double> goodput(month.samples_per_s.size());
-  for (size_t c = 0; c < goodput.size(); ++c)
-    goodput[c] = month.samples_per_s[c] > 0 ? month.delivered_per_s[c] / month.samples_per_s[c] : 0;
+  std::vector<double> goodput;  // of the worlds in which something trains already
+  for (size_t c = 0; c < month.samples_per_s.size(); ++c)
+    if (month.samples_per_s[c] > 0 || c == 0)
+      goodput.push_back(month.samples_per_s[c] > 0 ? month.delivered_per_s[c] / month.samples_per_s[c] : 0);
   return {.date = plan.start + std::chrono::days(month.day),
           .delivered = estimate_of(month.delivered),
           .stored = estimate_of(month.stored),
@@ -48,6 +49,18 @@ TimelineRow row_of(const Plan& plan, MonthColumns& month) {
           .samples_per_s = estimate_of(month.samples_per_s),
           .goodput = estimate_of(goodput),
           .samples = estimate_of(month.samples)};
+}
+
+// What the site waits for that has the most GPUs out of service that day.
+Bottleneck bottleneck_of(const std::vector<std::unique_ptr<SiteRun>>& sites, int day) {
+  double most = -1;
+  Bottleneck bottleneck = Bottleneck::kNone;
+  for (const auto& site : sites) {
+    const SiteDay& state = site->nominal_days()[size_t(day)];
+    const double missing = site->ordered() - state.in_service;
+    if (missing > most) most = missing, bottleneck = state.bottleneck;
+  }
+  return bottleneck;
 }
 
 void note_limits(PlanReport& report) {
@@ -102,7 +115,10 @@ PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSo
     peak_stored[size_t(column)] = *std::max_element(fleet_stored.begin(), fleet_stored.end());
   }
 
-  for (MonthColumns& month : months) report.timeline.push_back(row_of(plan, month));
+  for (MonthColumns& month : months) {
+    report.timeline.push_back(row_of(plan, month));
+    report.timeline.back().bottleneck = bottleneck_of(sites, month.day);
+  }
   for (const auto& site : sites) report.sites.push_back(site->report());
   std::vector<const Outcomes*> parts;
   for (const SiteReport& site : report.sites) parts.push_back(&site.outcomes);

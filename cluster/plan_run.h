@@ -80,8 +80,8 @@ struct JobReport {
   double best_job_gpus = 0;
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
   Estimate one_job_delivered_per_s;  // the whole fleet as one job
-  Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed,
-           goodput_evidence = Evidence::kAssumed;
+  Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed;
+  Evidence goodput_evidence = Evidence::kAssumed, power_evidence = Evidence::kAssumed;
 };
 
 struct SiteReport {

@@ -159,6 +159,8 @@ JobReport SiteRun::job() const {
   job.goodput_evidence =
       weakest(weakest(job.mtbf_evidence, plan_.failures.checkpoint_s.evidence),
               weakest(plan_.failures.restart_s.evidence, plan_.failures.restart_s_per_1000_nodes.evidence));
+  job.power_evidence =
+      weakest(machine_.node_power_w.evidence, weakest(site_.pue.evidence, site_.fabric_share.evidence));
   return job;
 }
 

@@ -24,6 +24,8 @@ class SiteRun {
   void run(int column, std::vector<MonthColumns>& months, std::vector<double>& fleet_stored);
 
   SiteReport report();  // once all columns are run
+  const std::vector<SiteDay>& nominal_days() const { return nominal_days_; }
+  double ordered() const { return figures_.gpus(0); }
 
  private:
   size_t columns() const { return size_t(options_.draws) + 1; }

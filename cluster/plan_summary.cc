@@ -12,7 +12,7 @@ namespace {
 
 constexpr size_t kPlansAcross = 4;
 
-// One row of the compact table: a figure of the site whose fleet is the largest.
+// One row of the compact table; the job is that of the site with the largest fleet.
 struct SummaryRow {
   const char* label;
   std::function<std::string(const PlanReport&, const JobReport&)> text;
@@ -22,9 +22,31 @@ std::string with_letter(const std::string& text, Evidence evidence) {
   return fmt::format("{} {}", text, letter(evidence));
 }
 
-std::string jobs_text(const JobReport& job) {
-  if (job.jobs == 1) return fmt::format("{} in 1 job", format_count(job.training_gpus));
-  return fmt::format("{} in {} jobs", format_count(job.training_gpus), job.jobs);
+// All sites of a plan, each with its fleet at its largest. Their uncertain figures are shared, so percentiles add up.
+struct FleetRates {
+  double training_gpus = 0;
+  int64_t jobs = 0;
+  Estimate samples_per_s, delivered_per_s;
+  Evidence rate_evidence = Evidence::kMeasured, goodput_evidence = Evidence::kMeasured;
+};
+
+void add(Estimate& sum, const Estimate& part) { sum = {sum.p05 + part.p05, sum.p50 + part.p50, sum.p95 + part.p95}; }
+
+FleetRates fleet_of(const PlanReport& report) {
+  FleetRates fleet;
+  for (const SiteReport& site : report.sites) {
+    fleet.training_gpus += site.job.training_gpus;
+    fleet.jobs += site.job.jobs;
+    add(fleet.samples_per_s, site.job.samples_per_s);
+    add(fleet.delivered_per_s, site.job.delivered_per_s);
+    fleet.rate_evidence = weakest(fleet.rate_evidence, site.job.rate_evidence);
+    fleet.goodput_evidence = weakest(fleet.goodput_evidence, site.job.goodput_evidence);
+  }
+  return fleet;
+}
+
+std::string jobs_text(const FleetRates& fleet) {
+  return fmt::format("{} in {} job{}", format_count(fleet.training_gpus), fleet.jobs, fleet.jobs == 1 ? "" : "s");
 }
 
 std::string best_size_text(const JobReport& job) {
@@ -43,9 +65,12 @@ std::vector<SummaryRow> summary_rows() {
   using Report = const PlanReport&;
   using Job = const JobReport&;
   return {
-      {"GPUs that train", [](Report, Job job) { return jobs_text(job); }},
+      {"GPUs that train", [](Report report, Job) { return jobs_text(fleet_of(report)); }},
       {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }},
-      {"samples/s", [](Report, Job job) { return with_letter(si_range(job.samples_per_s), job.rate_evidence); }},
+      {"samples/s",
+       [](Report report, Job) {
+         return with_letter(si_range(fleet_of(report).samples_per_s), fleet_of(report).rate_evidence);
+       }},
       {"MFU", [](Report, Job job) { return with_letter(percent_range(job.prediction.mfu), job.rate_evidence); }},
       {"scaling efficiency",
        [](Report, Job job) {
@@ -60,14 +85,16 @@ std::vector<SummaryRow> summary_rows() {
       {"goodput",
        [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); }},
       {"samples/s kept",
-       [](Report, Job job) {
-         return with_letter(si_range(job.delivered_per_s), weakest(job.rate_evidence, job.goodput_evidence));
+       [](Report report, Job) {
+         const FleetRates fleet = fleet_of(report);
+         return with_letter(si_range(fleet.delivered_per_s), weakest(fleet.rate_evidence, fleet.goodput_evidence));
        }},
       {"95 % in service",
        [](Report report, Job) {
          return date_range(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate);
        }},
-      {"power, MW", [](Report report, Job) { return with_letter(si_range(peak_power(report)), Evidence::kAssumed); }},
+      {"power, MW",
+       [](Report report, Job job) { return with_letter(si_range(peak_power(report)), job.power_evidence); }},
   };
 }
 
@@ -111,7 +138,8 @@ std::string summary_text(const std::vector<PlanReport>& reports) {
       workloads);
   for (const PlanReport& report : reports)
     if (report.sites.size() > 1)
-      text += fmt::format("{}: its largest site, {}.\n", report.plan.name, report.largest_site().name);
+      text += fmt::format("{}: samples/s of its {} sites together; MFU to goodput of the largest job, at {}.\n",
+                          report.plan.name, report.sites.size(), report.largest_site().name);
   return text;
 }
 

@@ -131,7 +131,7 @@ std::string evidence_text(const PlanReport& report, bool in_full) {
 }  // namespace
 
 std::string si_range(const Estimate& value, const std::string& unit) {
-  const Scale scale = scale_of(value.p50);
+  const Scale scale = scale_of(value.p50 != 0 ? value.p50 : value.p95);
   return range_of(value, scale.factor, scale.prefix + unit);
 }
 

@@ -1,0 +1,265 @@
+// Whole plans on a machine with known answers: sums by hand, ranges, job size, JSON.
+#include "cluster/plan_run.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "cluster/plan_draws.h"
+#include "cluster/plan_output.h"
+
+namespace farscale {
+namespace {
+
+Quantity exactly(double value) {
+  return {.value = {value, value, value}, .evidence = Evidence::kAssumed, .source = "t"};
+}
+Quantity between(double low, double value, double high) {
+  return {.value = {low, value, high}, .evidence = Evidence::kAssumed, .source = "t"};
+}
+PlanDate on(Day day) { return {exactly(double(day.time_since_epoch().count()))}; }
+constexpr Day kStart = std::chrono::sys_days(std::chrono::year(2024) / 6 / 1);
+
+// 10 samples/s a GPU at every size, give or take 20 %; 8,000 W a node of 8.
+PlanMachine steady_machine(const std::string&, const std::string&) {
+  return {
+      .gpus_per_node = 8, .node_power_w = exactly(8000), .predict = [](int64_t gpus, const PredictOptions& options) {
+        Prediction prediction;
+        prediction.gpus = gpus;
+        for (const double rate : quantity_draws(between(8, 10, 12), options.seed, "steady rate", options.draws))
+          prediction.samples_per_s_draws.push_back(rate * double(gpus));
+        prediction.samples_per_s = {8.0 * double(gpus), 10.0 * double(gpus), 12.0 * double(gpus)};
+        prediction.evidence = {{"rate", Evidence::kMeasured, "t"}};
+        return prediction;
+      }};
+}
+
+FailureModel no_failures() { return {exactly(1e-9), exactly(0), exactly(0), exactly(0)}; }
+
+// 1,000 GPUs on the first day; a hall that is ready on day 30; enough power; nothing in the way otherwise.
+Plan simple_plan() {
+  Plan plan;
+  plan.name = "simple";
+  plan.title = "A hall";
+  plan.start = kStart;
+  plan.end = kStart + std::chrono::days(99);
+  Site site{.name = "hall",
+            .organisation = "Tesla",
+            .hardware = "h100-sxm",
+            .rented = false,
+            .pue = exactly(1.25),
+            .fabric_share = exactly(0),
+            .power = {{on(kStart), exactly(100)}},
+            .halls = {{"south", exactly(2000), on(kStart + std::chrono::days(30))}},
+            .pipeline = {},
+            .in_service = {},
+            .where = "t"};
+  site.pipeline = {.rack_per_day = exactly(1e6),
+                   .burn_in_days = exactly(0),
+                   .burn_in_at_once = exactly(1e9),
+                   .first_pass_yield = exactly(1),
+                   .repair_days = exactly(0),
+                   .repair_share = exactly(0),
+                   .infant_excess = exactly(0),
+                   .infant_days = exactly(30)};
+  plan.sites = {site};
+  plan.deliveries = {
+      {.name = "lot", .site = 0, .gpus = exactly(1000), .first = on(kStart), .last = {}, .usd_per_gpu = exactly(30e3)}};
+  plan.training = {.workload = "w", .layout = "auto", .jobs = 1, .spare_share = exactly(0), .samples_per_training = {}};
+  plan.failures = no_failures();
+  plan.prices = {.vendor_share = exactly(2.0 / 3), .usd_per_kwh = exactly(0.1), .lifetime_years = exactly(4)};
+  return plan;
+}
+
+double total(const PlanReport& report, Total which) { return report.outcomes[size_t(which)].estimate.p50; }
+
+TEST(PlanRun, SumsByHand) {
+  const PlanReport report = run_plan(simple_plan(), {.draws = 0}, steady_machine);
+  EXPECT_DOUBLE_EQ(total(report, Total::kIdleGpuDays), 30 * 1000);
+  EXPECT_DOUBLE_EQ(total(report, Total::kStoredGpuDays), 30 * 1000);
+  EXPECT_DOUBLE_EQ(total(report, Total::kPeakStored), 1000);
+  EXPECT_DOUBLE_EQ(total(report, Total::kServiceGpuDays), 70 * 1000);
+  EXPECT_NEAR(total(report, Total::kSamples), 70 * 86400.0 * 10 * 1000, 1e5);
+  EXPECT_NEAR(total(report, Total::kEnergyMwh), 70 * 24 * 1.25, 1e-6);  // 1,000 GPUs of 1 kW, PUE 1.25
+  EXPECT_NEAR(total(report, Total::kEnergyUsd), 70 * 24 * 1.25 * 1000 * 0.1, 1e-3);
+  EXPECT_NEAR(total(report, Total::kCapitalUsd), 1000 * 45e3, 1);  // 30,000 USD are 2/3 of the cluster
+  EXPECT_NEAR(total(report, Total::kIdleUsd), 30 * 1000 * 45e3 / (4 * 365.25), 1);
+  EXPECT_DOUBLE_EQ(total(report, Total::kCompleteDay), 30);
+  EXPECT_EQ(report.timeline.size(), 4U);  // June, July, August, and the last day
+  EXPECT_EQ(iso_date(report.timeline[0].date), "2024-06-30");
+  EXPECT_EQ(report.timeline[0].bottleneck, Bottleneck::kHall);
+  EXPECT_NEAR(report.timeline[1].samples_per_s.p50, 1e4, 1);
+  ASSERT_GE(report.sites[0].periods.size(), 2U);
+  EXPECT_EQ(iso_date(report.sites[0].periods[0].until), "2024-06-30");
+}
+
+TEST(PlanRun, MonteCarloCoversTheInputs) {
+  Plan plan = simple_plan();
+  plan.sites[0].halls[0].ready = {between(plan.sites[0].halls[0].ready.days.value.p50 - 10,
+                                          plan.sites[0].halls[0].ready.days.value.p50,
+                                          plan.sites[0].halls[0].ready.days.value.p50 + 20)};
+  const PlanReport report = run_plan(plan, {.draws = 2000, .seed = 3}, steady_machine);
+  const Estimate stored = report.outcomes[size_t(Total::kStoredGpuDays)].estimate;
+  EXPECT_NEAR(stored.p05, 20e3, 1.5e3);
+  EXPECT_NEAR(stored.p50, 30e3, 1.5e3);
+  EXPECT_NEAR(stored.p95, 50e3, 1.5e3);
+  const Estimate rate = report.timeline.back().samples_per_s;
+  EXPECT_NEAR(rate.p05, 8e3, 50);
+  EXPECT_NEAR(rate.p95, 12e3, 50);
+}
+
+TEST(PlanRun, SameSeedSameAnswerOtherSeedNear) {
+  Plan plan = simple_plan();
+  plan.failures = default_failure_model();
+  const PlanReport a = run_plan(plan, {.draws = 500, .seed = 1}, steady_machine);
+  const PlanReport b = run_plan(plan, {.draws = 500, .seed = 1}, steady_machine);
+  const PlanReport c = run_plan(plan, {.draws = 500, .seed = 2}, steady_machine);
+  EXPECT_EQ(plans_json({a}), plans_json({b}));
+  EXPECT_NE(plans_json({a}), plans_json({c}));
+  EXPECT_NEAR(total(c, Total::kSamples) / total(a, Total::kSamples), 1, 0.02);
+}
+
+TEST(PlanRun, EarlierDeliveryAndMorePowerNeverTrainLess) {
+  Plan plan = simple_plan();
+  plan.sites[0].power = {{on(kStart), exactly(1.0)}};  // 800 GPUs of 1.25 kW
+  plan.failures = default_failure_model();
+  const double base = total(run_plan(plan, {.draws = 50}, steady_machine), Total::kSamples);
+  Plan more = plan;
+  more.sites[0].power[0].megawatts = exactly(1.1);
+  EXPECT_GT(total(run_plan(more, {.draws = 50}, steady_machine), Total::kSamples), base);
+  Plan late = plan;
+  late.deliveries[0].first = on(kStart + std::chrono::days(45));
+  EXPECT_LT(total(run_plan(late, {.draws = 50}, steady_machine), Total::kSamples), base);
+}
+
+Plan large_plan(double gpus, int64_t jobs) {
+  Plan plan = simple_plan();
+  plan.sites[0].halls = {{"south", exactly(1e6), on(kStart)}};
+  plan.sites[0].power = {{on(kStart), exactly(10000)}};
+  plan.deliveries[0].gpus = exactly(gpus);
+  plan.training.jobs = jobs;
+  plan.failures = {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)};
+  return plan;
+}
+
+TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
+  const PlanReport split = run_plan(large_plan(300000, 0), {.draws = 0}, steady_machine);
+  const PlanReport one = run_plan(large_plan(300000, 1), {.draws = 0}, steady_machine);
+  const JobReport& job = split.sites[0].job;
+  EXPECT_NEAR(job.best_job_gpus, 150e3, 15e3);  // RSC-1 rates, 30 s checkpoints, 600 s restarts; perfect scaling
+  EXPECT_TRUE(job.peak_inside);
+  EXPECT_GE(job.jobs, 2);
+  EXPECT_NEAR(job.one_job_delivered_per_s.p50, 300e3 * 10 * 0.118, 300e3 * 10 * 0.002);
+  EXPECT_GT(total(split, Total::kSamples), 2 * total(one, Total::kSamples));
+  EXPECT_THAT(verdicts(split.sites[0], split.plan)[1], testing::HasSubstr("deliver less"));
+  const PlanReport small = run_plan(large_plan(16384, 0), {.draws = 0}, steady_machine);
+  EXPECT_EQ(small.sites[0].job.jobs, 1);
+  EXPECT_FALSE(small.sites[0].job.peak_inside);
+  EXPECT_NEAR(small.sites[0].job.delivered_per_s.p50, 16384 * 10 * 0.827, 16384 * 10 * 0.002);
+}
+
+TEST(PlanRun, InterpolationIsCloseToThePredictionItself) {
+  const DeliveryCurve curve(steady_machine("", ""), {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)}, 300000,
+                            {.draws = 0});
+  for (const double gpus : {8.0, 100.0, 5000.0, 33333.0, 120000.0, 299000.0}) {
+    EXPECT_NEAR(curve.samples_per_s(0, gpus) / (gpus * 10), 1, 1e-4);
+    const double goodput = FailureDraw{6.5e-3, 30, 600, 0}.goodput(gpus / 8);
+    EXPECT_NEAR(curve.delivered_per_s(0, gpus) / (gpus * 10) / goodput, 1, 0.01);
+  }
+}
+
+TEST(PlanRun, SitesAndOrganisationsAddUp) {
+  Plan plan = simple_plan();
+  plan.sites.push_back(plan.sites[0]);
+  plan.sites[1].name = "other";
+  plan.sites[1].organisation = "X";
+  plan.deliveries.push_back(plan.deliveries[0]);
+  plan.deliveries[1].site = 1;
+  plan.deliveries[1].gpus = exactly(500);
+  const PlanReport report = run_plan(plan, {.draws = 20}, steady_machine);
+  const auto parts = by_organisation(report);
+  ASSERT_EQ(parts.size(), 2U);
+  EXPECT_EQ(parts[1].name, "X");
+  EXPECT_DOUBLE_EQ(parts[1].outcomes[size_t(Total::kStoredGpuDays)].estimate.p50, 15e3);
+  EXPECT_DOUBLE_EQ(total(report, Total::kStoredGpuDays), 45e3);
+  EXPECT_DOUBLE_EQ(total(report, Total::kPeakStored), 1500);
+}
+
+TEST(PlanRun, RentedGpusCostRentAndNothingElse) {
+  Plan plan = simple_plan();
+  plan.sites[0].rented = true;
+  plan.deliveries.clear();
+  plan.rentals = {{.site = 0,
+                   .gpus = exactly(1000),
+                   .from = on(kStart + std::chrono::days(10)),
+                   .until = on(kStart + std::chrono::days(59)),
+                   .usd_per_gpu_hour = exactly(2)}};
+  const PlanReport report = run_plan(plan, {.draws = 0}, steady_machine);
+  EXPECT_DOUBLE_EQ(total(report, Total::kServiceGpuDays), 50e3);
+  EXPECT_DOUBLE_EQ(total(report, Total::kRentUsd), 50e3 * 24 * 2);
+  EXPECT_DOUBLE_EQ(total(report, Total::kCostUsd), 50e3 * 24 * 2);
+  EXPECT_DOUBLE_EQ(total(report, Total::kEnergyMwh), 0);
+}
+
+TEST(PlanRun, JsonKeepsTheContract) {
+  const PlanReport report = run_plan(simple_plan(), {.draws = 100}, steady_machine);
+  const auto json = nlohmann::json::parse(plans_json({report}));
+  const auto& plan = json.at("plans").at(0);
+  EXPECT_EQ(plan.at("name"), "simple");
+  for (const char* key : {"delivered", "stored", "installed", "in_service", "power_mw", "samples_per_s", "goodput"})
+    for (const auto& row : plan.at("timeline")) {
+      const auto& value = row.at(key);
+      EXPECT_LE(value.at("p05").get<double>(), value.at("p50").get<double>()) << key;
+      EXPECT_LE(value.at("p50").get<double>(), value.at("p95").get<double>()) << key;
+    }
+  EXPECT_EQ(plan.at("timeline").at(0).at("date"), "2024-06-30");
+  for (const char* key : {"samples", "idle_gpu_days", "energy_mwh", "cost_usd"})
+    EXPECT_TRUE(plan.at("totals").at(key).contains("p50")) << key;
+  EXPECT_TRUE(plan.at("answers").is_object());
+  EXPECT_TRUE(plan.at("evidence").is_array());
+  EXPECT_EQ(plan.at("answers").at("complete_date").at("p50"), "2024-07-01");
+}
+
+TEST(PlanRun, WhatNeverHappensIsNullAndSaid) {
+  Plan plan = simple_plan();
+  plan.sites[0].halls[0].ready = on(plan.end + std::chrono::days(100));
+  const PlanReport report = run_plan(plan, {.draws = 10}, steady_machine);
+  const auto json = nlohmann::json::parse(plans_json({report}));
+  EXPECT_TRUE(json.at("plans").at(0).at("answers").at("complete_date").at("p50").is_null());
+  EXPECT_THAT(plan_text(report, false), testing::HasSubstr("not by 2024-09-08"));
+  EXPECT_DOUBLE_EQ(total(report, Total::kSamples), 0);
+}
+
+TEST(PlanText, TablesSayWhatAManagerNeeds) {
+  Plan second = simple_plan();
+  second.name = "second";
+  second.deliveries[0].gpus = exactly(1200);
+  const PlanReport a = run_plan(simple_plan(), {.draws = 50}, steady_machine);
+  const PlanReport b = run_plan(second, {.draws = 50}, steady_machine);
+  const std::string summary = summary_text({a, b});
+  for (const char* word : {"samples/s", "MFU", "scaling efficiency", "exposed communication", "time between failures",
+                           "goodput", "M measured, P published, D data sheet, A assumed", "simple", "second"})
+    EXPECT_THAT(summary, testing::HasSubstr(word));
+  EXPECT_THAT(difference_text({a, b}), testing::HasSubstr("6.00 k, more in 100 %"));  // 200 GPUs for 30 days
+  EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits for: hall 2024-06-01 to 2024-06-30"));
+}
+
+TEST(Draws, AreStratifiedAndIndependentByName) {
+  const auto a = uniform_draws(1, "a", 1000), b = uniform_draws(1, "b", 1000);
+  double sum = 0, product = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += a[i], product += (a[i] - 0.5) * (b[i] - 0.5);
+  EXPECT_NEAR(sum / 1000, 0.5, 1e-12);  // one in each stratum
+  EXPECT_NEAR(product / 1000 * 12, 0, 0.1);
+  EXPECT_EQ(a, uniform_draws(1, "a", 1000));
+  EXPECT_NE(a, uniform_draws(2, "a", 1000));
+  auto sorted = quantity_draws(between(1, 2, 4), 1, "q", 4000);
+  const Estimate estimate = percentiles(sorted);
+  EXPECT_NEAR(estimate.p05, 1, 0.01);
+  EXPECT_NEAR(estimate.p50, 2, 0.01);
+  EXPECT_NEAR(estimate.p95, 4, 0.02);
+}
+
+}  // namespace
+}  // namespace farscale
