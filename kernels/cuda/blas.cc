@@ -47,7 +47,7 @@ Blas::~Blas() {
 
 std::string Blas::version() const {
   const size_t version = calls_.cublasLtGetVersion();
-  return fmt::format("cuBLASLt {}.{}.{}", version / 10000, version / 100 % 100, version % 100);
+  return fmt::format("cuBLASLt {}.{}.{} ({})", version / 10000, version / 100 % 100, version % 100, library_->soname());
 }
 
 MatmulDescriptor::MatmulDescriptor(std::shared_ptr<const Blas> blas, cublasComputeType_t compute,

@@ -49,7 +49,7 @@ class Blas {
 
   const BlasCalls& calls() const { return calls_; }
   cublasLtHandle_t handle() const { return handle_; }
-  std::string version() const;  // "cuBLASLt 13.1.0"
+  std::string version() const;  // "cuBLASLt 13.1.0 (libcublasLt.so.13)"
 
  private:
   Blas() = default;

@@ -4,7 +4,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "kernels/cuda/call.h"
 #include "kernels/format.h"
@@ -119,17 +121,24 @@ void CollectiveOperation::issue(cudaStream_t stream) {
   }
 }
 
-// All-to-all as grouped sends and receives: the form every NCCL has (its own ncclAlltoAll came with 2.28).
+// All-to-all as grouped sends and receives: the form every NCCL has (its own ncclAlltoAll came with 2.28). The group is
+// ended before anything is thrown: a thread left inside one would put every later call into it.
 void CollectiveOperation::exchange(size_t count, ncclDataType_t type, cudaStream_t stream) {
   Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
   FARSCALE_ACCEPT(comm, calls.ncclGroupStart());
-  for (int peer = 0; peer < problem_.ranks; ++peer) {
+  ncclResult_t sent = ncclSuccess;
+  ncclResult_t received = ncclSuccess;
+  const auto fine = [](ncclResult_t status) { return status == ncclSuccess || status == ncclInProgress; };
+  for (int peer = 0; peer < problem_.ranks && fine(sent) && fine(received); ++peer) {
     const size_t offset = static_cast<size_t>(peer) * count * element_;
-    FARSCALE_CALL(calls.ncclSend(send() + offset, count, type, peer, comm.get(), stream));
-    FARSCALE_CALL(calls.ncclRecv(receive() + offset, count, type, peer, comm.get(), stream));
+    sent = calls.ncclSend(send() + offset, count, type, peer, comm.get(), stream);
+    if (fine(sent)) received = calls.ncclRecv(receive() + offset, count, type, peer, comm.get(), stream);
   }
-  FARSCALE_ACCEPT(comm, calls.ncclGroupEnd());
+  const ncclResult_t ended = calls.ncclGroupEnd();
+  comm.accept(fine(sent) ? ncclSuccess : sent, "calls.ncclSend(send() + offset, count, type, peer, ...)");
+  comm.accept(fine(received) ? ncclSuccess : received, "calls.ncclRecv(receive() + offset, count, type, peer, ...)");
+  comm.accept(ended, "calls.ncclGroupEnd()");
 }
 
 Verdict CollectiveOperation::verify() {

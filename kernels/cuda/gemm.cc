@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <utility>
+
 #include "kernels/cuda/call.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/format.h"
@@ -28,9 +31,7 @@ class GemmOperation final : public CudaOperation {
   Facts details() const override;
 
  protected:
-  void enqueue(CudaQueue& queue) override {
-    FARSCALE_CALL(plan_.multiply(tuned_.algorithm, next(), workspace(), queue.stream()));
-  }
+  void enqueue(CudaQueue& queue) override { plan_.multiply(tuned_.algorithm, next(), workspace(), queue.stream()); }
 
  private:
   GemmPointers at(int64_t set) const;
@@ -158,7 +159,7 @@ Verdict GemmOperation::verify() {
 Verdict GemmOperation::check_product() {
   const GemmPointers pointers = at(0);
   device_.poison(pointers.c, bytes_.c);
-  FARSCALE_CALL(plan_.multiply(tuned_.algorithm, pointers, workspace(), device_.work()));
+  plan_.multiply(tuned_.algorithm, pointers, workspace(), device_.work());
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
   return compare(pointers);
 }

@@ -145,23 +145,24 @@ std::vector<cublasLtMatmulHeuristicResult_t> GemmPlan::candidates(int most, size
       calls.cublasLtMatmulAlgoGetHeuristic(blas_->handle(), operation_.get(), first_.get(), second_.get(),
                                            result_.get(), result_.get(), preference.get(), most, found.data(), &count);
   if (status == CUBLAS_STATUS_NOT_SUPPORTED) return {};
-  check(status, "calls.cublasLtMatmulAlgoGetHeuristic(...)", std::source_location::current());
+  check(status, "cublasLtMatmulAlgoGetHeuristic(handle, operation, ...)", std::source_location::current());
   found.resize(static_cast<size_t>(count));
   std::erase_if(found, [](const auto& result) { return result.state != CUBLAS_STATUS_SUCCESS; });
   return found;
 }
 
-cublasStatus_t GemmPlan::multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at,
-                                  const Workspace& workspace, cudaStream_t stream) const {
+void GemmPlan::multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at, const Workspace& workspace,
+                        cudaStream_t stream) const {
   static constexpr double kOne64 = 1;
   static constexpr double kZero64 = 0;
   static constexpr float kOne32 = 1;
   static constexpr float kZero32 = 0;
   const void* alpha = fp64_ ? static_cast<const void*>(&kOne64) : &kOne32;
   const void* beta = fp64_ ? static_cast<const void*>(&kZero64) : &kZero32;
-  return blas_->calls().cublasLtMatmul(blas_->handle(), operation_.get(), alpha, at.b, first_.get(), at.a,
-                                       second_.get(), beta, at.c, result_.get(), at.c, result_.get(), &algorithm,
-                                       workspace.memory, workspace.bytes, stream);
+  const cublasStatus_t status = blas_->calls().cublasLtMatmul(
+      blas_->handle(), operation_.get(), alpha, at.b, first_.get(), at.a, second_.get(), beta, at.c, result_.get(),
+      at.c, result_.get(), &algorithm, workspace.memory, workspace.bytes, stream);
+  check(status, "cublasLtMatmul(handle, operation, ...)", std::source_location::current());
 }
 
 }  // namespace farscale::cuda

@@ -65,9 +65,9 @@ class GemmPlan {
   // cuBLASLt's candidates, best guess first; empty when it has none.
   std::vector<cublasLtMatmulHeuristicResult_t> candidates(int most, size_t workspace_bytes) const;
 
-  // Enqueues one product; the status is for the caller to judge: a candidate may fail.
-  cublasStatus_t multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at, const Workspace& workspace,
-                          cudaStream_t stream) const;
+  // Enqueues one product. Throws CallError: a candidate of the autotuner may fail.
+  void multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at, const Workspace& workspace,
+                cudaStream_t stream) const;
 
   const Blas& blas() const { return *blas_; }
 

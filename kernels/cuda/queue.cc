@@ -21,13 +21,6 @@ CudaQueue::CudaQueue(QueueRole role)
       start_(CudaEvent::Timing::kOn),
       stop_(CudaEvent::Timing::kOn) {}
 
-CudaQueue::~CudaQueue() {
-  try {
-    synchronize();
-  } catch (const Error&) {  // whoever waits for a result has seen it; the stream is destroyed either way
-  }
-}
-
 void CudaQueue::record(Event& event) { FARSCALE_CALL(cudaEventRecord(ours(event).get(), stream())); }
 
 void CudaQueue::wait_for(Event& event) { FARSCALE_CALL(cudaStreamWaitEvent(stream(), ours(event).get(), 0)); }

@@ -18,10 +18,10 @@ class QueueEvent final : public Event {
   CudaEvent event_;
 };
 
+// Destroyed with work in it, the work still runs to its end (cudaStreamDestroy), and freeing its memory waits for it.
 class CudaQueue final : public Queue {
  public:
   explicit CudaQueue(QueueRole role);  // communication runs at the highest priority
-  ~CudaQueue() override;               // waits for its work, within the deadline
 
   cudaStream_t stream() const { return stream_.get(); }
   void watch(std::shared_ptr<Communicator> communicator) { watched_ = std::move(communicator); }

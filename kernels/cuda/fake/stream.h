@@ -1,0 +1,61 @@
+// Fake streams: lists of work that run in order, as soon as they can, on whichever thread looks at any of them.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/cuda/fake/state.h"
+
+namespace farscale::fake {
+
+// One piece of work: true when done, false when it must wait (for an event or for other ranks). It advances the
+// stream's clock by what it is said to cost.
+using Work = std::function<bool(CUstream_st& stream)>;
+
+struct EventState {
+  int64_t issued = 0;
+  int64_t completed = 0;
+  double time_s = 0;
+};
+
+}  // namespace farscale::fake
+
+struct CUstream_st {
+  std::deque<farscale::fake::Work> work;
+  double time_s = 0;
+  std::vector<farscale::fake::Work>* recording = nullptr;
+};
+
+struct CUevent_st {
+  bool timed = false;
+  std::shared_ptr<farscale::fake::EventState> state = std::make_shared<farscale::fake::EventState>();
+};
+
+struct CUgraph_st {
+  std::vector<farscale::fake::Work> work;
+};
+
+struct CUgraphExec_st {
+  std::vector<farscale::fake::Work> work;
+};
+
+namespace farscale::fake {
+
+// Adds work to the stream, or to the graph it records, and runs what can run.
+void enqueue(cudaStream_t stream, Work work);
+
+// The same for work that only computes and costs time.
+void enqueue(cudaStream_t stream, double cost_s, std::function<void()> compute);
+
+// Runs what can run, on all streams; true when nothing is left on this one.
+bool drain(CUstream_st& stream);
+
+// A stream's beginning and end; what it has left runs as far as it can.
+void enlist(CUstream_st* stream);
+void discharge(CUstream_st* stream);
+
+}  // namespace farscale::fake

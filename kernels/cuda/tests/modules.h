@@ -1,0 +1,41 @@
+// What the tests of the CUDA module share: opening the modules beside the build, the controls of the fake one, and a
+// world whose ranks are threads of the test.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/fake/controls.h"
+#include "kernels/world.h"
+
+namespace farscale::cuda_test {
+
+// Opens a module of this build folder.
+Maybe<std::unique_ptr<Backend>> open_module_here(const std::string& name, World& world);
+
+// The fake module's controls, reset; nullptr where it was not built (no CUDA headers).
+const fake::Controls* fake_controls();
+
+// Tests on the fake module: skipped with the reason where it was not built; nothing may be alive after each.
+class FakeTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+  std::unique_ptr<Backend> open() { return open(*world_); }
+  static std::unique_ptr<Backend> open(World& world);
+
+  const fake::Controls* fake_ = nullptr;
+  std::unique_ptr<World> world_ = single_world();
+};
+
+// Runs `body` as `ranks` ranks, each in a thread with a world of its own. Returns what each threw, "" for nothing.
+std::vector<std::string> run_ranks(int ranks, const std::function<void(World& world)>& body);
+
+}  // namespace farscale::cuda_test
