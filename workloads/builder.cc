@@ -104,12 +104,13 @@ int GraphBuilder::linear(const std::string& name, int x, const LinearLayer& spec
   layer.experts = spec.experts;
   layer.expert = spec.experts > 0;
   // PyTorch's addmm hands the bias its gradient before the weight.
-  if (spec.bias) layer.parameters.push_back({"bias", spec.out * copies});
+  if (spec.bias && spec.bias_first) layer.parameters.push_back({"bias", spec.out * copies});
   // The parts' gradients become ready last part first, as separate layers' would.
   for (auto part = spec.parts.rbegin(); part != spec.parts.rend(); ++part) {
     layer.parameters.push_back({"weight", in * *part * copies});
   }
   if (spec.parts.empty()) layer.parameters.push_back({"weight", in * spec.out * copies});
+  if (spec.bias && !spec.bias_first) layer.parameters.push_back({"bias", spec.out * copies});
   return layer.output;
 }
 
@@ -203,7 +204,7 @@ int GraphBuilder::attention(const std::string& name, const std::vector<int>& qkv
                      .kv_heads = spec.kv_heads,
                      .head_dim = spec.head_dim,
                      .queries = q.positions(),
-                     .keys = k.rows() / q.items,
+                     .keys = k.rows() / q.items + spec.cached,
                      .sequences = q.items,
                      .causal = spec.causal};
   return layer.output;
@@ -239,13 +240,17 @@ int GraphBuilder::parameter(const std::string& name, const Shape& out) {
   return layer.output;
 }
 
-int GraphBuilder::append(const std::string& name, int x, int added) {
-  Shape out = shape(x);
-  const Shape& more = shape(added);
-  require(more.channels == out.channels, fmt::format("cannot append {} to {}: channels differ", more.str(), out.str()));
-  out.height = out.positions() + more.positions();
+int GraphBuilder::append(const std::string& name, const std::vector<int>& xs) {
+  Shape out = shape(xs[0]);
+  out.height = 0;
+  for (int x : xs) {
+    const Shape& more = shape(x);
+    require(more.channels == out.channels,
+            fmt::format("cannot append {} to {}: channels differ", more.str(), shape(xs[0]).str()));
+    out.height += more.positions();
+  }
   out.depth = out.width = 1;
-  Layer& layer = add(name, Op::kCombine, {x, added}, out);
+  Layer& layer = add(name, Op::kCombine, xs, out);
   layer.combine = CombineKind::kAppend;
   return layer.output;
 }

@@ -28,6 +28,7 @@ struct LinearLayer {
   int64_t out = 0;
   bool bias = true;
   Split split = Split::kNone;
+  bool bias_first = true;       // whose gradient PyTorch hands over first: a 1x1 convolution's weight comes first
   int64_t experts = 0;           // weights of a mixture; 0: an ordinary layer
   std::vector<int64_t> parts{};  // widths of separate weight tensors run as one GEMM (q, k, v); empty: one tensor
 };
@@ -37,6 +38,7 @@ struct Attention {
   int64_t kv_heads = 1;
   int64_t head_dim = 64;
   bool causal = false;
+  int64_t cached = 0;  // further keys and values that lie ready: a cache of another network's
 };
 
 struct Pool {
@@ -65,7 +67,7 @@ class GraphBuilder {
   int deformable_gather(const std::string& name, int x, int offsets, int64_t kernel, int64_t stride);
   int embedding(const std::string& name, int tokens, int64_t vocabulary, int64_t width);
   int parameter(const std::string& name, const Shape& shape);
-  int append(const std::string& name, int x, int tokens);         // tokens after those of x
+  int append(const std::string& name, const std::vector<int>& xs);  // positions one after the other
   int view(const std::string& name, int x, const Shape& shape);   // no copy
   int slice(const std::string& name, int x, const Shape& shape);  // a part of it, no copy
   int loss(const std::string& name, int x, bool blocking_scalar);

@@ -26,9 +26,9 @@ int conv_norm_relu(GraphBuilder& builder, const std::string& id, int x, const Co
 
 int squeeze_excitation(GraphBuilder& builder, const std::string& id, int x, int64_t squeeze) {
   int s = builder.global_pool(id + ".pool", x);
-  s = builder.linear(id + ".fc1", s, {.out = squeeze});
+  s = builder.linear(id + ".fc1", s, {.out = squeeze, .bias_first = false});
   s = builder.activation(id + ".relu", s, ActivationKind::kRelu);
-  s = builder.linear(id + ".fc2", s, {.out = builder.shape(x).channels});
+  s = builder.linear(id + ".fc2", s, {.out = builder.shape(x).channels, .bias_first = false});
   s = builder.activation(id + ".sigmoid", s, ActivationKind::kSigmoid);
   return builder.combine(id + ".scale", {x, s}, CombineKind::kScale);
 }
@@ -101,16 +101,16 @@ int middle(GraphBuilder& builder, const std::string& id, int x, const Convolutio
 
 struct ResidualBlock {
   int64_t width = 0, out = 0, stride = 1, groups = 1;
-  bool bottleneck = true, deformable = false;
+  bool bottleneck = true, stride_first = false, deformable = false;
 };
 
 int residual_block(GraphBuilder& builder, const std::string& id, int x, const ResidualBlock& spec) {
   builder.begin_block(id);
   int y = x;
   if (spec.bottleneck) {
-    y = conv_norm_relu(builder, id + ".conv1", y, {.out = spec.width});
+    y = conv_norm_relu(builder, id + ".conv1", y, {.out = spec.width, .stride = spec.stride_first ? spec.stride : 1});
     y = middle(builder, id + ".conv2", y,
-               {.out = spec.width, .kernel = 3, .stride = spec.stride, .groups = spec.groups}, spec.deformable);
+               {.out = spec.width, .kernel = 3, .stride = spec.stride_first ? 1 : spec.stride, .groups = spec.groups}, spec.deformable);
     y = conv_norm_relu(builder, id + ".conv3", y, {.out = spec.out}, false);
   } else {
     y = conv_norm_relu(builder, id + ".conv1", y, {.out = spec.out, .kernel = 3, .stride = spec.stride});
@@ -141,7 +141,8 @@ Outputs add_resnet(GraphBuilder& builder, const std::string& id, int x, const Re
     ResidualBlock block{.width = spec.base_width * spec.groups * factor,
                         .out = spec.width * factor * (spec.bottleneck ? 4 : 1),
                         .groups = spec.groups,
-                        .bottleneck = spec.bottleneck};
+                        .bottleneck = spec.bottleneck,
+                        .stride_first = spec.stride_first};
     block.deformable = std::count(spec.deformable.begin(), spec.deformable.end(), number) > 0;
     for (int64_t b = 0; b < spec.depths[stage]; ++b) {
       block.stride = b == 0 ? spec.strides[stage] : 1;

@@ -67,7 +67,7 @@ class TransformerBuilder {
     const int64_t q = spec_.heads * spec_.head_dim, kv = spec_.kv_heads * spec_.head_dim;
     std::vector<int> qkv = {linear(name + ".qkv", x, q + 2 * kv, Split::kColumn, spec_.qkv_bias, {q, kv, kv})};
     if (spec_.qk_norm) qkv = split_and_norm(name, qkv[0], q, kv);
-    x = b_.attention(name + ".attention", qkv, sizes(spec_.causal));
+    x = b_.attention(name + ".attention", qkv, sizes(spec_.causal, spec_.cached_keys));
     return linear(name + ".out", x, width_, Split::kRow, spec_.bias);
   }
 
@@ -89,7 +89,7 @@ class TransformerBuilder {
     const int64_t q = spec_.heads * spec_.head_dim, kv = spec_.kv_heads * spec_.head_dim;
     x = linear(name + ".cross_q", x, q, Split::kColumn, spec_.qkv_bias);
     const int keys = linear(name + ".cross_kv", *spec_.keys, 2 * kv, Split::kColumn, spec_.qkv_bias, {kv, kv});
-    x = b_.attention(name + ".cross", {x, keys}, sizes(false));
+    x = b_.attention(name + ".cross", {x, keys}, sizes(false, 0));
     return linear(name + ".cross_out", x, width_, Split::kRow, spec_.bias);
   }
 
@@ -119,8 +119,12 @@ class TransformerBuilder {
     return b_.gather(name + ".collect", {y}, shape, spec_.top_k);
   }
 
-  Attention sizes(bool causal) const {
-    return {.heads = spec_.heads, .kv_heads = spec_.kv_heads, .head_dim = spec_.head_dim, .causal = causal};
+  Attention sizes(bool causal, int64_t cached) const {
+    return {.heads = spec_.heads,
+            .kv_heads = spec_.kv_heads,
+            .head_dim = spec_.head_dim,
+            .causal = causal,
+            .cached = cached};
   }
 
   GraphBuilder& b_;
@@ -146,12 +150,15 @@ int add_vision_transformer(GraphBuilder& builder, const std::string& id, int x, 
   x = builder.linear(id + ".patches", x, {.out = spec.width});
   if (spec.class_token) {
     const int token = builder.parameter(id + ".class_token", {.channels = spec.width});
-    x = builder.append(id + ".append", x, token);
+    x = builder.append(id + ".append", {x, token});
   }
   if (spec.position_table) {
     Shape table = builder.shape(x);
     table.items = 1;
-    const int positions = builder.parameter(id + ".positions", table);
+    Shape stored = table;
+    if (spec.position_rows > 0) stored = {.channels = spec.width, .height = spec.position_rows};
+    int positions = builder.parameter(id + ".positions", stored);
+    if (!(stored == table)) positions = builder.gather(id + ".resample_positions", {positions}, table, 4);
     x = builder.combine(id + ".add_positions", {x, positions}, CombineKind::kAdd);
   }
   return add_transformer(builder, id, x, spec.blocks);

@@ -51,7 +51,7 @@ Shape read_inputs(const TomlTable& table, Inputs& inputs) {
   if (table.has("tokens")) {
     shape.height = table.integer("tokens", {1, 1e9});
     bytes_per_value = 2;
-    inputs.frames = double(shape.height);
+    inputs.frames = table.number("frames", kPositive, double(shape.height));
   } else {
     shape.items = table.integer("cameras", {1, 1024}, 1) * table.integer("frames", {1, 1e5}, 1);
     shape.channels = table.integer("channels", {1, 1024}, 3);
@@ -80,6 +80,8 @@ void read_layers(const TomlTable& root, const Shape& input, Graph& graph) {
   LayerReader reader(graph);
   reader.last = reader.builder.input(input);
   reader.publish("input", reader.last);
+  // Rows of a language model's layers are divided by sequence parallelism; images are not.
+  if (input.channels == 1 && input.width == 1) reader.builder.split = Split::kSequence;
   const std::vector<TomlTable> layers = root.tables("layer");
   if (layers.empty()) root.fail("layer", "missing: expected [[layer]] tables, or a [summary]");
   for (const TomlTable& layer : layers) reader.read(layer, layer.text("id"));

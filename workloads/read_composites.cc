@@ -7,7 +7,6 @@ namespace farscale {
 namespace {
 
 int read_sequence(LayerReader& r, const TomlTable& t, const std::string& id) {
-  r.builder.begin_block(id);
   return r.read_sequence(t, id);
 }
 
@@ -58,6 +57,7 @@ int read_resnet(LayerReader& r, const TomlTable& t, const std::string& id) {
   spec.depths = t.integers("depths", {1, 200});
   if (spec.depths.empty()) t.fail("depths", "missing: expected blocks per stage, as in [3, 4, 6, 3]");
   spec.bottleneck = t.flag("bottleneck", true);
+  spec.stride_first = t.flag("stride_first", false);
   spec.groups = t.integer("groups", {1, 1024}, 1);
   spec.base_width = t.integer("base_width", {1, 4096}, 64);
   spec.width = t.integer("width", {1, 4096}, 64);
@@ -103,6 +103,7 @@ Transformer read_transformer_spec(LayerReader& r, const TomlTable& t) {
   spec.qk_norm = t.flag("qk_norm", false);
   spec.separate_tensors = t.flag("separate_tensors", false);
   spec.final_norm = t.flag("final_norm", false);
+  spec.cached_keys = t.integer("cached_keys", {0, 1e9}, 0);
   spec.experts = t.integer("experts", {0, 65536}, 0);
   spec.top_k = t.integer("top_k", {1, 64}, 1);
   if (t.has("keys")) spec.keys = r.named(t, "keys", t.text("keys"));
@@ -119,6 +120,7 @@ int read_vit(LayerReader& r, const TomlTable& t, const std::string& id) {
   spec.patch = t.integer("patch", {1, 256});
   spec.tubelet = t.integer("tubelet", {1, 64}, 1);
   spec.width = t.integer("width", {1, 65536});
+  spec.position_rows = t.integer("position_rows", {0, 1e9}, 0);
   spec.class_token = t.flag("class_token", false);
   spec.position_table = t.flag("position_table", true);
   const int x = r.input(t);

@@ -62,8 +62,14 @@ class Attributes {
 }  // namespace
 
 int LayerReader::named(const TomlTable& table, std::string_view key, const std::string& name) const {
-  const auto found = names_.find(name);
-  if (found != names_.end()) return found->second;
+  // Inside a sequence, its own names hide those outside.
+  for (std::string scope = scope_;;) {
+    if (const auto found = names_.find(scope + name); found != names_.end()) return found->second;
+    if (scope.empty()) break;
+    scope.pop_back();
+    const size_t dot = scope.find_last_of('.');
+    scope.resize(dot == std::string::npos ? 0 : dot + 1);
+  }
   std::vector<std::string> known;
   for (const auto& [known_name, tensor] : names_) known.push_back(known_name);
   table.fail(key, unknown_name("tensor", name, known));
@@ -116,6 +122,7 @@ int LayerReader::read(const TomlTable& table, const std::string& id) {
     if (outermost) builder.begin_block(id);
     if (i > 0) chained_ = last;
     read_once(table, op, repeat > 1 ? fmt::format("{}.{}", id, i) : id);
+    chained_ = -1;  // not every op has an input
   }
   if (!shared.empty()) {
     const auto owner = ranges_.find(shared);
@@ -133,11 +140,14 @@ int LayerReader::read(const TomlTable& table, const std::string& id) {
 
 int LayerReader::read_sequence(const TomlTable& table, const std::string& id) {
   last = input(table);
+  publish(id + ".in", last);
   const std::vector<TomlTable> layers = table.tables("layers");
   if (layers.empty()) table.fail("layers", "missing: expected a list of layers");
+  const std::string outer = std::exchange(scope_, id + ".");
   for (size_t i = 0; i < layers.size(); ++i) {
     read(layers[i], fmt::format("{}.{}", id, layers[i].text("id", fmt::to_string(i))));
   }
+  scope_ = outer;
   return last;
 }
 
@@ -147,8 +157,7 @@ void LayerReader::share(const TomlTable& table, std::pair<size_t, size_t> owner,
   for (size_t i = begin; i < layers.size(); ++i) {
     if (layers[i].parameters.empty()) continue;
     while (from < owner.second && layers[from].parameters.empty()) ++from;
-    const bool fits = from < owner.second && layers[from].op == layers[i].op &&
-                      layers[from].parameter_count() == layers[i].parameter_count();
+    const bool fits = from < owner.second && layers[from].parameter_count() == layers[i].parameter_count();
     if (!fits && layers[i].parameter_count() > 0) {
       table.fail("shared", fmt::format("the parameters of {} are not those of a layer there", layers[i].name));
     }

@@ -83,9 +83,8 @@ int read_activation(LayerReader& r, const TomlTable& t, const std::string& id) {
 int read_elementwise(LayerReader& r, const TomlTable& t, const std::string& id) {
   const size_t kind = index_of(kCombineNames, t.choice("kind", kCombineNames, "add"));
   const std::vector<int> xs = r.inputs(t);
-  if (kCombineNames[kind] != "append") return r.builder.combine(id, xs, static_cast<CombineKind>(kind));
-  if (xs.size() != 2) t.fail("from", "append joins two tensors");
-  return r.builder.append(id, xs[0], xs[1]);
+  if (kCombineNames[kind] == "append") return r.builder.append(id, xs);
+  return r.builder.combine(id, xs, static_cast<CombineKind>(kind));
 }
 
 int read_resize(LayerReader& r, const TomlTable& t, const std::string& id) {
