@@ -10,5 +10,7 @@ class App;
 namespace farscale {
 
 void add_compare_command(CLI::App& app, ExitCode& exit_code);
+void add_check_command(CLI::App& app, ExitCode& exit_code);
+void add_import_command(CLI::App& app, ExitCode& exit_code);
 
 }  // namespace farscale

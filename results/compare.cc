@@ -103,6 +103,17 @@ double share_below(const std::vector<double>& sorted, double limit) {
   return double(std::upper_bound(sorted.begin(), sorted.end(), limit) - sorted.begin()) / double(sorted.size());
 }
 
+std::vector<double> pooled(const Launches& launches) {
+  std::vector<double> all;
+  for (const auto& launch : launches) all.insert(all.end(), launch.begin(), launch.end());
+  return all;
+}
+
+std::vector<double> scaled(std::vector<double> values, double factor) {
+  for (double& value : values) value *= factor;
+  return values;
+}
+
 void add_timings(const Side& base, const Side& other, const CompareOptions& options, CaseComparison& item,
                  Evidence& evidence) {
   const std::vector<double> draws = bootstrap_ratio_draws(base.samples, other.samples, options.draws, options.seed);
@@ -110,14 +121,16 @@ void add_timings(const Side& base, const Side& other, const CompareOptions& opti
   item.other_s = median_of_medians(other.samples);
   item.ratio = {.ratio = item.other_s / item.baseline_s,
                 .interval95 = {quantile(draws, kAlpha), quantile(draws, 1 - kAlpha)}};
-  const double least = least_probability(item.baseline_samples, item.other_samples);
-  evidence.slower = std::max(least, share_below(draws, 1 + options.threshold));
-  evidence.faster = std::max(least, 1 - share_below(draws, 1 / (1 + options.threshold)));
+  // Both the medians and the ranks have to say so: the bootstrap of a median is too sure of itself far from the middle.
+  const double limit = 1 + options.threshold;
+  const std::vector<double> before = pooled(base.samples), after = pooled(other.samples);
+  evidence.slower = std::max(share_below(draws, limit), rank_sum_probability(scaled(before, limit), after));
+  evidence.faster = std::max(1 - share_below(draws, 1 / limit), rank_sum_probability(scaled(after, limit), before));
   if (options.metric != "time") return;
-  const Rate before = rate_of(*base.records[0], item.baseline_s), after = rate_of(*other.records[0], item.other_s);
-  item.baseline_rate = before.value;
-  item.other_rate = after.value;
-  item.rate_unit = before.unit;
+  const Rate rate = rate_of(*base.records[0], item.baseline_s);
+  item.baseline_rate = rate.value;
+  item.other_rate = rate_of(*other.records[0], item.other_s).value;
+  item.rate_unit = rate.unit;
 }
 
 void note_modes(const Side& base, const Side& other, CaseComparison& item) {

@@ -52,6 +52,40 @@ Launches sorted_each(const Launches& launches) {
   return result;
 }
 
+// P(U >= u) for n and m distinct values: every order is equally likely, and the number of orders of i and j values with
+// U = k is that of (i - 1, j) with k - j plus that of (i, j - 1) with k.
+double exact_rank_sum(size_t n, size_t m, size_t u) {
+  // shares[j][k]: of orders of i and j values, for the i of the moment; as shares, so that nothing overflows.
+  std::vector<std::vector<double>> shares(n + 1, std::vector<double>(n * m + 1, 0.0));
+  for (auto& row : shares) row[0] = 1;  // no value of the other side: U = 0
+  for (size_t i = 1; i <= m; ++i) {
+    for (size_t j = 1; j <= n; ++j) {
+      const double top = double(i) / double(i + j);  // chance that the largest of all is one of the i
+      std::vector<double>& row = shares[j];
+      for (size_t k = n * m + 1; k-- > 0;) {
+        row[k] = top * (k >= j ? row[k - j] : 0) + (1 - top) * shares[j - 1][k];
+      }
+    }
+  }
+  return std::accumulate(shares[n].begin() + static_cast<std::ptrdiff_t>(u), shares[n].end(), 0.0);
+}
+
+double normal_rank_sum(const std::vector<double>& low, const std::vector<double>& high, double above) {
+  std::vector<double> all = low;
+  all.insert(all.end(), high.begin(), high.end());
+  std::sort(all.begin(), all.end());
+  const double n = double(low.size()), m = double(high.size()), total = n + m;
+  double tied = 0;  // sum of t^3 - t over groups of equal values
+  for (size_t begin = 0, end = 0; begin < all.size(); begin = end) {
+    while (end < all.size() && all[end] == all[begin]) ++end;
+    const double t = double(end - begin);
+    tied += t * t * t - t;
+  }
+  const double variance = n * m / 12 * (total + 1 - tied / (total * (total - 1)));
+  if (!(variance > 0)) return 1;  // all equal
+  return std::erfc((above - n * m / 2 - 0.5) / std::sqrt(2 * variance)) / 2;
+}
+
 // std::mt19937_64 is the same on every platform, the standard distributions are not: so indices are mapped here.
 class Resampler {
  public:
@@ -143,10 +177,19 @@ double median_of_medians(const Launches& launches) {
   return median(medians);
 }
 
-double least_probability(size_t n, size_t m) {
-  double probability = 1;
-  for (size_t i = 1; i <= n; ++i) probability *= double(i) / double(m + i);
-  return probability;
+double rank_sum_probability(std::span<const double> baseline, std::span<const double> other) {
+  const std::vector<double> low = sorted(baseline), high = sorted(other);
+  double above = 0;  // pairs in which other lies above baseline; equal ones count half
+  bool ties = false;
+  for (const double value : high) {
+    const auto [first, last] = std::equal_range(low.begin(), low.end(), value);
+    above += double(first - low.begin()) + double(last - first) / 2;
+    ties = ties || first != last;
+  }
+  constexpr size_t kExact = 20;
+  const bool exact = !ties && low.size() <= kExact && high.size() <= kExact;
+  return exact ? exact_rank_sum(low.size(), high.size(), static_cast<size_t>(above))
+               : normal_rank_sum(low, high, above);
 }
 
 std::vector<bool> holm(std::span<const double> probabilities, double alpha) {

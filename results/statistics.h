@@ -38,9 +38,11 @@ using Launches = std::vector<std::vector<double>>;
 std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed);
 double median_of_medians(const Launches& launches);
 
-// The smallest probability a comparison of n and m samples can be believed to: that of all samples of one side lying
-// above all of the other by chance, 1 / C(n + m, n).
-double least_probability(size_t n, size_t m);
+// Mann and Whitney's rank sum test, one-sided: how likely `other` is to lie as high above `baseline` as it does when
+// both are draws of one distribution, whatever that is. Exact for up to 20 samples a side without ties (counted by the
+// recurrence of their paper, Ann. Math. Stat. 18, 1947), else by the normal approximation corrected for ties and
+// continuity. Two sets of n and m samples are never believed beyond 1 / C(n + m, n).
+double rank_sum_probability(std::span<const double> baseline, std::span<const double> other);
 
 // Holm's step-down: which of these one-sided probabilities are significant at `alpha` over all of them together.
 // (Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6, 1979.)

@@ -146,11 +146,31 @@ TEST(Bootstrap, LaunchesWidenTheInterval) {
   EXPECT_LT(flat.interval95.high - flat.interval95.low, quantile(draws, 0.975) - quantile(draws, 0.025));
 }
 
-TEST(Significance, LeastProbabilityCountsArrangements) {
-  EXPECT_DOUBLE_EQ(least_probability(1, 1), 1.0 / 2);
-  EXPECT_DOUBLE_EQ(least_probability(3, 3), 1.0 / 20);
-  EXPECT_DOUBLE_EQ(least_probability(5, 5), 1.0 / 252);
-  EXPECT_DOUBLE_EQ(least_probability(2, 8), least_probability(8, 2));
+// By counting: of C(10, 5) = 252 orders 1, 1 and 2 have U = 25, 24 and 23.
+TEST(Significance, RankSumByCounting) {
+  const Values low = {1, 2, 3, 4, 5};
+  EXPECT_NEAR(rank_sum_probability(low, Values{6, 7, 8, 9, 10}), 1.0 / 252, 1e-12);
+  EXPECT_NEAR(rank_sum_probability(low, Values{4.5, 7, 8, 9, 10}), 2.0 / 252, 1e-12);
+  EXPECT_NEAR(rank_sum_probability(low, Values{3.5, 7, 8, 9, 10}), 4.0 / 252, 1e-12);
+  EXPECT_NEAR(rank_sum_probability(Values{6, 7, 8, 9, 10}, low), 1, 1e-12);
+  EXPECT_NEAR(rank_sum_probability(Values{1, 2}, Values{3, 4, 5}), 1.0 / 10, 1e-12);
+  EXPECT_EQ(rank_sum_probability(Values(4, 1.0), Values(4, 1.0)), 1);
+}
+
+// By hand: U = 2.5 + 3.5 + 4 + 4 + 4 = 18, mean 10, variance 20/12 (10 - 18/72); scipy's mannwhitneyu agrees: 0.03141.
+TEST(Significance, RankSumWithTies) {
+  EXPECT_NEAR(rank_sum_probability(Values{1, 2, 7, 8}, Values{7, 8, 9, 9, 10}), 0.03140592375804933, 1e-12);
+}
+
+TEST(Significance, ExactAndNormalMeet) {
+  const Values low = first_integers(20);
+  Values high = first_integers(20);
+  for (double& value : high) value += 5.5;
+  const double exact = rank_sum_probability(low, high);
+  high.push_back(16.2);  // 21 samples: the normal approximation
+  const double normal = rank_sum_probability(low, high);
+  EXPECT_NEAR(exact, 0.0047418035956, 1e-12);  // scipy's mannwhitneyu, method = exact
+  EXPECT_NEAR(normal / exact, 1, 0.15);
 }
 
 // Holm by hand for alpha = 0.05 over four: limits 0.0125, 0.01667, 0.025, 0.05, stopping at the first above its limit.
