@@ -166,7 +166,7 @@ std::string blas_core_warning(const std::string& core, const Machine& machine) {
   }
   if (better.empty()) return "";
   return fmt::format(
-      "OpenBLAS picked its {} kernels on a processor with {} ({}): fp32 and fp64 may run at half speed; "
+      "OpenBLAS runs its {} kernels on a processor with {} ({}): fp32 and fp64 may run at half speed; "
       "compare with OPENBLAS_CORETYPE={} farscale run ...",
       core, why, machine.cpu_model, better);
 }

@@ -2,7 +2,6 @@
 // farscale-mpi-mpich.so.
 #include <fmt/format.h>
 #include <mpi.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -259,16 +258,16 @@ std::vector<double> MpiWorld::reduce(std::vector<double> values, Reduction op) c
   return values;
 }
 
-// More ranks than cores: a rank that waits must give its core away, or the one it waits for cannot run. Both libraries
-// read this when they start; what the user has set stays.
-void yield_when_crowded() {
-  int ranks_here = 0;
-  for (const char* variable : {"OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"}) {
-    if (const char* text = std::getenv(variable)) ranks_here = std::atoi(text);
-  }
-  if (ranks_here <= static_cast<int>(::sysconf(_SC_NPROCESSORS_ONLN))) return;
+// A thread that waits inside MPI spins. A communication thread shares its core with the rank's computation, and with
+// more ranks than cores a rank shares it with the one it waits for: so waiting threads yield. Measured with 2 ranks on
+// 2 busy cores, Open MPI 4.1.4: of a step's all-reduces 20 to 60 % of the step were exposed without, under 2 % with
+// yielding, and an all-reduce of 64 KiB alone took no longer. MPICH yields every 1000 polls by itself; when crowded at
+// every one. Both read this when they start; what the user has set stays.
+void yield_when_waiting() {
   ::setenv("OMPI_MCA_mpi_yield_when_idle", "1", 0);
-  ::setenv("MPIR_CVAR_POLLS_BEFORE_YIELD", "1", 0);
+  const char* ranks_here = std::getenv("MPI_LOCALNRANKS");
+  const bool crowded = ranks_here != nullptr && std::atoi(ranks_here) > ::sysconf(_SC_NPROCESSORS_ONLN);
+  if (crowded) ::setenv("MPIR_CVAR_POLLS_BEFORE_YIELD", "1", 0);
 }
 
 Maybe<std::unique_ptr<World>> open() {
@@ -276,7 +275,7 @@ Maybe<std::unique_ptr<World>> open() {
   int initialized = 0;
   MPI_Initialized(&initialized);
   if (initialized != 0) return Result::absent("MPI was started already in this process");
-  yield_when_crowded();
+  yield_when_waiting();
   int threads = MPI_THREAD_SINGLE;
   FARSCALE_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &threads));
   return Result(std::make_unique<MpiWorld>(std::make_shared<Session>(threads), MPI_COMM_WORLD));
