@@ -28,7 +28,7 @@ struct LinearLayer {
   int64_t out = 0;
   bool bias = true;
   Split split = Split::kNone;
-  bool bias_first = true;       // whose gradient PyTorch hands over first: a 1x1 convolution's weight comes first
+  bool bias_first = true;        // whose gradient PyTorch hands over first: a 1x1 convolution's weight comes first
   int64_t experts = 0;           // weights of a mixture; 0: an ordinary layer
   std::vector<int64_t> parts{};  // widths of separate weight tensors run as one GEMM (q, k, v); empty: one tensor
 };
@@ -68,8 +68,8 @@ class GraphBuilder {
   int embedding(const std::string& name, int tokens, int64_t vocabulary, int64_t width);
   int parameter(const std::string& name, const Shape& shape);
   int append(const std::string& name, const std::vector<int>& xs);  // positions one after the other
-  int view(const std::string& name, int x, const Shape& shape);   // no copy
-  int slice(const std::string& name, int x, const Shape& shape);  // a part of it, no copy
+  int view(const std::string& name, int x, const Shape& shape);     // no copy
+  int slice(const std::string& name, int x, const Shape& shape);    // a part of it, no copy
   int loss(const std::string& name, int x, bool blocking_scalar);
 
   // Layers made from here on belong to a new block.

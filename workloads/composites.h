@@ -35,7 +35,7 @@ std::vector<RegNetStage> regnet_stages(const RegNet& spec);
 struct ResNet {
   std::vector<int64_t> depths;
   bool bottleneck = true;
-  bool stride_first = false;                // ResNet v1: stride in the first 1x1 instead of the 3x3
+  bool stride_first = false;  // ResNet v1: stride in the first 1x1 instead of the 3x3
   int64_t groups = 1;
   int64_t base_width = 64;  // of one group in the first stage
   int64_t width = 64;       // of the stem
@@ -70,7 +70,7 @@ struct Transformer {
   bool bias = true, causal = false, pre_norm = true, self_attention = true, qk_norm = false, qkv_bias = true;
   bool separate_tensors = false;  // q, k, v and gate, up are parameters of their own, run as one GEMM
   bool final_norm = false;
-  int64_t cached_keys = 0;                  // keys and values of another network's cache, read by self-attention
+  int64_t cached_keys = 0;         // keys and values of another network's cache, read by self-attention
   int64_t experts = 0, top_k = 1;  // mixture of experts in place of the feed-forward
   std::optional<int> keys{};
 };
@@ -79,7 +79,7 @@ int add_transformer(GraphBuilder& builder, const std::string& id, int x, const T
 // A vision transformer: patches, position table, optional class token, blocks, final norm (arXiv:2010.11929).
 struct VisionTransformer {
   int64_t patch = 16, tubelet = 1, width = 0;
-  int64_t position_rows = 0;                // of a table that is resampled to the image; 0: one row a patch
+  int64_t position_rows = 0;  // of a table that is resampled to the image; 0: one row a patch
   bool class_token = false, position_table = true;
   Transformer blocks;
 };

@@ -110,7 +110,8 @@ int residual_block(GraphBuilder& builder, const std::string& id, int x, const Re
   if (spec.bottleneck) {
     y = conv_norm_relu(builder, id + ".conv1", y, {.out = spec.width, .stride = spec.stride_first ? spec.stride : 1});
     y = middle(builder, id + ".conv2", y,
-               {.out = spec.width, .kernel = 3, .stride = spec.stride_first ? 1 : spec.stride, .groups = spec.groups}, spec.deformable);
+               {.out = spec.width, .kernel = 3, .stride = spec.stride_first ? 1 : spec.stride, .groups = spec.groups},
+               spec.deformable);
     y = conv_norm_relu(builder, id + ".conv3", y, {.out = spec.out}, false);
   } else {
     y = conv_norm_relu(builder, id + ".conv1", y, {.out = spec.out, .kernel = 3, .stride = spec.stride});

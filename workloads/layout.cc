@@ -85,7 +85,7 @@ Layout parse_layout(const std::string& text, int64_t gpus) {
   }
   // Expert parallelism lives inside data parallelism: its ranks are among dp's.
   const int64_t model = layout.tp * layout.pp * layout.cp;
-  if (!has_dp) {
+  if (!has_dp && gpus > 0) {
     if (gpus % model != 0) {
       throw InputError(fmt::format("layout '{}': tp x pp x cp = {} does not divide {} GPUs", text, model, gpus));
     }

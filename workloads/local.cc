@@ -51,9 +51,9 @@ int64_t local_parameters(const Lowering& lowering, const Layer& layer) {
 
 namespace {
 
-void check_divides(int64_t size, int64_t parts, const std::string& what, const char* key) {
+void check_divides(const Layer& layer, int64_t size, const char* what, int64_t parts, const char* key) {
   if (size % parts == 0) return;
-  throw InputError(fmt::format("{} do not divide by {}={}", what, key, parts));
+  throw InputError(fmt::format("{}: its {} {} do not divide by {}={}", layer.name, size, what, key, parts));
 }
 
 }  // namespace
@@ -65,20 +65,17 @@ void check_layout(const Lowering& lowering) {
   for (const Layer& layer : graph.layers) {
     const auto width = [&](int tensor) { return graph.shape(tensor).channels; };
     if (layer.split == Split::kColumn) {
-      check_divides(width(layer.output), layout.tp, fmt::format("{}: its {} outputs", layer.name, width(layer.output)),
-                    "tp");
+      check_divides(layer, width(layer.output), "outputs", layout.tp, "tp");
       divided = true;
     }
     if (layer.split == Split::kRow) {
-      const int64_t in = width(layer.inputs[0]);
-      check_divides(in, layout.tp, fmt::format("{}: its {} inputs", layer.name, in), "tp");
+      check_divides(layer, width(layer.inputs[0]), "inputs", layout.tp, "tp");
     }
     if (layer.split == Split::kHeads) {
-      check_divides(layer.attention.heads, layout.tp, fmt::format("{}: {} heads", layer.name, layer.attention.heads),
-                    "tp");
+      check_divides(layer, layer.attention.heads, "heads", layout.tp, "tp");
     }
     if (layer.experts > 0) {
-      check_divides(layer.experts, layout.ep, fmt::format("{}: {} experts", layer.name, layer.experts), "ep");
+      check_divides(layer, layer.experts, "experts", layout.ep, "ep");
       experts = true;
     }
   }

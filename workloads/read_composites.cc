@@ -6,9 +6,7 @@
 namespace farscale {
 namespace {
 
-int read_sequence(LayerReader& r, const TomlTable& t, const std::string& id) {
-  return r.read_sequence(t, id);
-}
+int read_sequence(LayerReader& r, const TomlTable& t, const std::string& id) { return r.read_sequence(t, id); }
 
 // The same layers on every level; their parameters are shared unless shared_weights is false, batch norms are each
 // level's own unless shared_norms (as in EfficientDet).

@@ -40,7 +40,7 @@ class LayerReader {
  private:
   int read_once(const TomlTable& table, const std::string& op, const std::string& id);
 
-  int chained_ = -1;  // input of the next layer, in place of its `from`: repeats feed themselves
+  int chained_ = -1;   // input of the next layer, in place of its `from`: repeats feed themselves
   std::string scope_;  // "encoder.0.": the sequence that is being read
   std::map<std::string, int> names_;
   std::map<std::string, std::pair<size_t, size_t>> ranges_;  // layers [begin, end) of each id
