@@ -15,6 +15,22 @@ double parse_double(const std::string& text) {
   return value;
 }
 
+struct Failure {
+  ExitCode code = ExitCode::kOk;
+  std::string message;  // not empty when code is not kOk
+};
+
+Failure failure_of(const std::function<void()>& work) {
+  try {
+    work();
+    return {};
+  } catch (const Error& error) {
+    return {error.code(), error.what()};
+  } catch (const std::exception& error) {
+    return {ExitCode::kFailedCase, fmt::format("unexpected: {}", error.what())};
+  }
+}
+
 }  // namespace
 
 double Agreement::slowest(double value) const { return world_.reduce({value}, Reduction::kMax).at(0); }
@@ -49,21 +65,17 @@ std::string Agreement::reason(const std::string& own) const {
 }
 
 void Agreement::together(const std::function<void()>& work) const {
-  ExitCode code = ExitCode::kOk;
-  std::string message;
-  try {
-    work();
-  } catch (const Error& error) {
-    code = error.code();
-    message = error.what();
-  } catch (const std::exception& error) {
-    code = ExitCode::kFailedCase;
-    message = fmt::format("unexpected: {}", error.what());
-  }
-  const std::string agreed = reason(code == ExitCode::kOk ? "" : message.empty() ? "failed" : message);
+  const Failure failure = failure_of(work);
+  const std::string agreed = reason(failure.message);
   if (agreed.empty()) return;
-  const auto worst = static_cast<int>(slowest(static_cast<double>(code)));
+  const auto worst = static_cast<int>(slowest(static_cast<double>(failure.code)));
   throw AgreedError(static_cast<ExitCode>(worst), agreed);
+}
+
+void Agreement::on_first(const std::function<void()>& work) const {
+  const Failure failure = first() ? failure_of(work) : Failure{};
+  const auto code = static_cast<ExitCode>(count(static_cast<int64_t>(failure.code)));
+  if (code != ExitCode::kOk) throw AgreedError(code, world_.broadcast(failure.message));
 }
 
 }  // namespace farscale

@@ -36,6 +36,9 @@ class Agreement {
   // The lowest rank's non-empty reason, with its rank unless all ranks say the same; "" when no rank has one.
   std::string reason(const std::string& own) const;
 
+  // Runs `work` on rank 0 only; when it throws there, throws AgreedError with its message on all.
+  void on_first(const std::function<void()>& work) const;
+
   // Runs `work` on every rank; when it throws on any, throws AgreedError with the lowest such rank's message on all.
   void together(const std::function<void()>& work) const;
 

@@ -33,13 +33,24 @@ Case gemm_case(const GemmEntry& entry, const GemmProblem& problem, const ExpandO
           .start = {}};
 }
 
-// The distinct GEMMs of one step, largest share of the step's FLOPs first.
+// Forward, data and weight gradient of a layer are one shape with its dimensions in turn.
+GemmProblem ordered(GemmProblem gemm) {
+  const std::array<int64_t*, 3> dims = {&gemm.m, &gemm.n, &gemm.k};
+  std::array<int64_t, 3> values = {gemm.m, gemm.n, gemm.k};
+  std::sort(values.begin(), values.end());
+  for (size_t i = 0; i < 3; ++i) *dims[i] = values[i];
+  gemm.transpose_a = gemm.transpose_b = false;
+  return gemm;
+}
+
+// The distinct shapes of one step, largest share of the step's FLOPs first; of each the GEMM that comes first.
 std::vector<GemmProblem> largest_gemms(const Workload& workload, int64_t count) {
   const LoweredStep step = lower(workload, {});
   std::vector<std::pair<double, GemmProblem>> found;
   for (const StepTask& task : step.tasks) {
     if (task.gemm.m == 0) continue;
-    auto same = std::find_if(found.begin(), found.end(), [&](const auto& f) { return f.second == task.gemm; });
+    const GemmProblem shape = ordered(task.gemm);
+    auto same = std::find_if(found.begin(), found.end(), [&](const auto& f) { return ordered(f.second) == shape; });
     if (same == found.end()) same = found.insert(found.end(), {0, task.gemm});
     same->first += task.flops;
   }

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <fstream>
+#include <set>
 #include <string_view>
 #include <thread>
 
@@ -136,7 +137,11 @@ std::map<std::string, std::string> capture_environment(const World& world, const
       {"launcher", launcher_name()},
       {"load_average_start", load_average()}};
   if (facts["governor"].empty()) facts["governor"] = "unknown";
-  for (const auto& [key, value] : device.facts) facts["backend." + key] = value;
+  // What changes from minute to minute would make every two runs differ.
+  const std::set<std::string> momentary = {"load_average", "memory_available_bytes"};
+  for (const auto& [key, value] : device.facts) {
+    if (!momentary.contains(key)) facts["backend." + key] = value;
+  }
   for (char** variable = environ; *variable != nullptr; ++variable) {
     const std::string text = *variable;
     const std::string name = text.substr(0, text.find('='));

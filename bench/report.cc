@@ -87,7 +87,7 @@ std::string collective_table(const Run& run) {
   return table.empty() ? "" : table.str() + "\n";
 }
 
-std::string samples_text(double rate) { return format_si(rate, "samples/s"); }
+std::string samples_text(double rate) { return fmt::format("{:.3g} samples/s", rate); }
 
 std::string step_table(const Run& run) {
   TextTable table({"step", "scale", "ranks", "compute only", "comm. only", "both", "±", "exposed", "of step",

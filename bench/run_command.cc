@@ -63,6 +63,7 @@ void print_end(const RunRequest& request, const GoogleFlags& flags, const RunLog
   if (flags.format.empty()) print(stdout, report_tables(log.run()));
   print(stream, fmt::format("Written to {}\nNext: farscale fit {} -o model.json, or farscale compare {} OTHER.json\n",
                             log.path(), log.path(), log.path()));
+  std::fflush(nullptr);
 }
 
 Display display_of(const RunRequest& request, const GoogleFlags& flags, bool first) {
@@ -72,14 +73,15 @@ Display display_of(const RunRequest& request, const GoogleFlags& flags, bool fir
 }
 
 std::unique_ptr<RunLog> open_log(const RunRequest& request, const RunPlan& plan, Run head, const Agreement& agreement) {
+  if (!agreement.first()) {
+    agreement.on_first([] {});
+    return std::make_unique<RunLog>(std::move(head), "");
+  }
   std::unique_ptr<RunLog> log;
-  agreement.together([&] {
-    std::string path;
-    if (agreement.first()) {
-      check_google_out(plan.flags);
-      path = request.out.empty() ? default_result_name(head.backend, head.suite, head.hosts.front()) : request.out;
-    }
-    log = std::make_unique<RunLog>(std::move(head), path);
+  agreement.on_first([&] {
+    check_google_out(plan.flags);
+    const std::string fallback = default_result_name(head.backend, head.suite, head.hosts.front());
+    log = std::make_unique<RunLog>(std::move(head), request.out.empty() ? fallback : request.out);
   });
   return log;
 }
@@ -121,10 +123,10 @@ ExitCode run(const RunRequest& request) {
   world->on_lost(kDeadline, [&](const std::string& message) { early_end.on_lost(message); });
   try {
     const ExitCode code = measure_all(request, *world, world_start_s, early_end);
-    early_end.set(nullptr, nullptr);
+    early_end.over(code);
     return code;
   } catch (const AgreedError& error) {
-    early_end.set(nullptr, nullptr);
+    early_end.over(error.code());
     if (world->rank() == 0) throw;
     return error.code();
   } catch (const std::exception& error) {
@@ -146,7 +148,8 @@ void add_run_command(CLI::App& app, ExitCode& exit_code) {
   command->add_option("--workload", request->workload, "shipped name or TOML file (default: the suite's)");
   command->add_option("--only", request->only, "families: start,gemm,memory,collective,step")->delimiter(',');
   command->add_option("--out,-o", request->out, "result file (default: a new name in this folder)");
-  command->add_option("--scale", request->scale, "divide the step's FLOPs, bytes and gradients by this");
+  command->add_option("--scale", request->scale,
+                      "divide the step's FLOPs, bytes and gradients by this number, or auto");
   command->add_option("--budget", request->budget_s, "seconds of samples a case at most");
   command->add_flag("--json", request->json, "print one JSON document with all records");
   command->add_flag("--list", request->list, "print the names of the cases and end");

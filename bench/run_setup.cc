@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <ctime>
 #include <filesystem>
 #include <thread>
@@ -21,6 +22,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// 0 for "auto".
+double scale_of(const RunRequest& request) {
+  if (request.scale.empty() || request.scale == "auto") return 0;
+  double scale = 0;
+  const char* end = request.scale.data() + request.scale.size();
+  const auto [at, error] = std::from_chars(request.scale.data(), end, scale);
+  if (error != std::errc() || at != end || !(scale >= 1 && scale <= 1e9)) {
+    throw InputError(fmt::format("--scale: expected 'auto' or a number from 1 to 1e9, found '{}'", request.scale));
+  }
+  return scale;
+}
+
 void check_request(const RunRequest& request, const GoogleFlags& flags) {
   const std::vector<std::string> backends = {"auto", "cuda", "host"};
   if (std::find(backends.begin(), backends.end(), request.backend) == backends.end()) {
@@ -31,9 +44,7 @@ void check_request(const RunRequest& request, const GoogleFlags& flags) {
       throw InputError("--only: " + unknown_name("family", family, kFamilies));
     }
   }
-  if (request.scale != 0 && !(request.scale >= 1 && request.scale <= 1e9)) {
-    throw InputError(fmt::format("--scale: expected 1 to 1e9, found {}", request.scale));
-  }
+  scale_of(request);
   if (request.budget_s != 0 && !(request.budget_s >= 1e-3 && request.budget_s <= 86400)) {
     throw InputError(fmt::format("--budget: expected seconds a case from 0.001 to 86400, found {}", request.budget_s));
   }
@@ -44,15 +55,13 @@ void check_request(const RunRequest& request, const GoogleFlags& flags) {
 
 Suite read_suite(const RunRequest& request, const Agreement& agreement) {
   std::string text;
-  agreement.together([&] {
-    if (agreement.first()) text = suite_text(request.suite);
-  });
+  agreement.on_first([&] { text = suite_text(request.suite); });
   text = agreement.world().broadcast(text);
   Suite suite;
   agreement.together([&] { suite = parse_suite(text, request.suite); });
   if (!request.workload.empty()) suite.workload = request.workload;
   for (StepEntry& step : suite.step) {
-    if (request.scale > 0) step.scale = request.scale;
+    if (!request.scale.empty()) step.scale = scale_of(request);
   }
   return suite;
 }

@@ -23,7 +23,7 @@ struct RunRequest {
   std::string workload;           // "": the suite's
   std::vector<std::string> only;  // families; empty: all
   std::string out;                // "": default_result_name()
-  double scale = 0;               // of steps; 0: the suite's
+  std::string scale;              // of steps: "auto" or a number; "": the suite's
   double budget_s = 0;            // of each case; 0: the suite's
   bool json = false;
   bool list = false;

@@ -13,14 +13,20 @@
 namespace farscale {
 namespace {
 
-struct Sample {
-  double own_s = 0;      // per run
-  double slowest_s = 0;  // per run, agreed
-  std::string failure;   // agreed
-};
+// One run, then a sample of about the right length: the second sees neither first-call costs nor the clock's grain.
+std::string agree_on_runs(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time,
+                          Samples& samples) {
+  for (int pilot = 0; pilot < 2; ++pilot) {
+    const Sample sample = take_sample(agreement, time, samples.runs_per_sample);
+    if (!sample.failure.empty()) return sample.failure;
+    samples.runs_per_sample = agreement.count(runs_for(sampling, sample.slowest_s));
+  }
+  return "";
+}
 
-// One sample on all ranks. The failure is exchanged in the same reduction as the time, so that no rank is left waiting.
-Sample take_one(const Agreement& agreement, const TimeRuns& time, int64_t runs) {
+}  // namespace
+
+Sample take_sample(const Agreement& agreement, const TimeRuns& time, int64_t runs) {
   std::string failure;
   double own_s = 0;
   agreement.world().barrier();
@@ -36,19 +42,6 @@ Sample take_one(const Agreement& agreement, const TimeRuns& time, int64_t runs) 
   if (agreed.at(1) > 0.5) return {.own_s = own_s, .slowest_s = 0, .failure = agreement.reason(failure)};
   return {.own_s = own_s, .slowest_s = agreed.at(0), .failure = ""};
 }
-
-// One run, then a sample of about the right length: the second sees neither first-call costs nor the clock's grain.
-std::string agree_on_runs(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time,
-                          Samples& samples) {
-  for (int pilot = 0; pilot < 2; ++pilot) {
-    const Sample sample = take_one(agreement, time, samples.runs_per_sample);
-    if (!sample.failure.empty()) return sample.failure;
-    samples.runs_per_sample = agreement.count(runs_for(sampling, sample.slowest_s));
-  }
-  return "";
-}
-
-}  // namespace
 
 Clock steady_clock_s() {
   return [] { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); };
@@ -76,7 +69,7 @@ Samples take_samples(const Agreement& agreement, const Sampling& sampling, const
   samples.failure = agree_on_runs(agreement, sampling, time, samples);
   const double start_s = clock();
   while (samples.failure.empty()) {
-    const Sample sample = take_one(agreement, time, samples.runs_per_sample);
+    const Sample sample = take_sample(agreement, time, samples.runs_per_sample);
     if (!sample.failure.empty()) {
       samples.failure = sample.failure;
       break;

@@ -31,6 +31,15 @@ std::string stop_reason(const Sampling& sampling, const std::vector<double>& sam
 // Runs per sample from the agreed time of one run: enough for sampling.sample_s, at most a million.
 int64_t runs_for(const Sampling& sampling, double run_s);
 
+// One sample of `runs` runs on all ranks, from a barrier. The failure is exchanged in the same reduction as the time,
+// so that no rank is left waiting.
+struct Sample {
+  double own_s = 0;      // per run
+  double slowest_s = 0;  // per run, agreed
+  std::string failure;   // agreed
+};
+Sample take_sample(const Agreement& agreement, const TimeRuns& time, int64_t runs);
+
 // Warms up, agrees on the runs per sample, then samples until rank 0 says stop. All ranks call it together; a rank
 // whose `time` throws or returns no positive time ends the case on all ranks.
 Samples take_samples(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time, const Clock& clock);

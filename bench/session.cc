@@ -44,7 +44,8 @@ class Session {
     try {
       Record record = measure(item, lab_);
       outcome = outcome_of(record);
-      agreement_.together([&] { log_.add(std::move(record)); });
+      if (!agreement_.first()) log_.add(record);
+      agreement_.on_first([&] { log_.add(std::move(record)); });
     } catch (...) {
       failure_ = std::current_exception();
       outcome.ok = false;
@@ -81,9 +82,7 @@ std::vector<Case> filtered(std::vector<Case> cases, const GoogleFlags& flags, co
   std::vector<std::string> names;
   for (const Case& item : cases) names.push_back(item.name);
   std::string chosen;
-  agreement.together([&] {
-    if (agreement.first()) chosen = joined(matching_names(names, flags));
-  });
+  agreement.on_first([&] { chosen = joined(matching_names(names, flags)); });
   std::istringstream lines(agreement.world().broadcast(chosen));
   std::vector<Case> kept;
   for (std::string line; std::getline(lines, line);) {
@@ -102,7 +101,9 @@ void run_session(const std::vector<Case>& cases, Lab& lab, RunLog& log, const Se
     drive(names, options.flags, options.display, [&](size_t index) { return session.run_case(index); });
   }
   session.rethrow();
-  Agreement(lab.world).together([&] { log.finish(); });
+  const Agreement agreement(lab.world);
+  if (!agreement.first()) log.finish();
+  agreement.on_first([&] { log.finish(); });
 }
 
 }  // namespace farscale

@@ -215,7 +215,14 @@ void describe(const Case& item, const Lab& lab, const Attempt& attempt, Record& 
 
 void measure_step(const Case& item, Lab& lab, Record& record) {
   Attempt attempt;
-  attempt.step = lower_for(item, lab);
+  std::string refused;
+  try {
+    attempt.step = lower_for(item, lab);
+  } catch (const std::exception& error) {
+    refused = error.what();
+  }
+  refused = Agreement(lab.world).reason(refused);
+  if (!refused.empty()) return fail(record, refused);
   if (!choose_scale(item, lab, attempt, record)) return;
   describe(item, lab, attempt, record);
   if (!attempt.run->verify(item.step->verify_s, record)) return;

@@ -58,6 +58,7 @@ void EarlyEnd::on_signal(const std::string& signal) {
 void EarlyEnd::on_lost(const std::string& message) { end(message, true); }
 
 void EarlyEnd::end(const std::string& why, bool lost) {
+  if (over_ >= 0) ::_exit(over_);
   if (ending_.exchange(true)) {
     // Somebody else is ending the process: wait for it.
     std::this_thread::sleep_for(std::chrono::seconds(10));
@@ -73,6 +74,8 @@ void EarlyEnd::end(const std::string& why, bool lost) {
     std::fflush(stderr);
   }
   if (lost && world != nullptr && world->size() > 1) {
+    // Launchers drop output that is under way when they abort.
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
     // The library may be stuck in the very call that failed: give it three seconds to end the others.
     std::thread([world] { world->abort(static_cast<int>(ExitCode::kFailedCase)); }).detach();
     std::this_thread::sleep_for(std::chrono::seconds(3));

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "bench/run_log.h"
+#include "kernels/error.h"
 #include "kernels/world.h"
 
 namespace farscale {
@@ -30,6 +31,8 @@ class EarlyEnd {
  public:
   // Until a log is set, an early end only says why.
   void set(World* world, RunLog* log);
+  // The run has ended, well or not: a launcher that now sends signals changes nothing any more.
+  void over(ExitCode code) { over_ = static_cast<int>(code); }
   void on_signal(const std::string& signal);
   void on_lost(const std::string& message);
 
@@ -37,6 +40,7 @@ class EarlyEnd {
   void end(const std::string& why, bool lost);
 
   std::atomic<bool> ending_ = false;
+  std::atomic<int> over_ = -1;
   std::atomic<World*> world_ = nullptr;
   std::atomic<RunLog*> log_ = nullptr;
 };
