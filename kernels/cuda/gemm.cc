@@ -143,6 +143,7 @@ Facts GemmOperation::facts_of_winner(const Candidate& winner, const std::vector<
               {"heuristic_place", fmt::format("{} of {}", winner.place + 1, all.size())},
               {"candidates_failed", fmt::format("{}", failed)},
               {"host_cost", format_seconds(winner.host_cost_s)},
+              {"timed_as", winner.graph ? "graph" : "eager"},
               {"launch_bound", winner.host_cost_s > 0.9 * winner.time_s ? "yes" : "no"}};
   if (first->failure.empty()) facts["gain_over_heuristic"] = fmt::format("{:.3f}", first->time_s / winner.time_s);
   for (const Candidate& candidate : all) {

@@ -16,6 +16,7 @@ struct Candidate {
   int place = 0;           // in cuBLASLt's order, from 0
   double time_s = 0;       // of one product
   double host_cost_s = 0;  // to enqueue one product
+  bool graph = false;      // timed as a graph: enqueued one by one, its products would wait for the host
   std::string failure;     // why it cannot win: the failed call
 };
 

@@ -35,7 +35,7 @@ void Graph::begin(cudaStream_t stream) {
 void Graph::cancel(cudaStream_t stream) noexcept {
   cudaGraph_t graph = nullptr;
   (void)::cudaStreamEndCapture(stream, &graph);
-  DestroyGraph()(graph);
+  if (graph != nullptr) DestroyGraph()(graph);
 }
 
 Graph::Graph(cudaStream_t stream) {

@@ -68,6 +68,29 @@ TEST_F(Tune, WhenAllFailTheCallIsNamed) {
   }
 }
 
+TEST_F(Tune, ShortProductsAreTimedWithoutTheHost) {
+  EXPECT_EQ(tuned().at("timed_as"), "eager");
+  for (int id = 1; id <= 4; ++id) fake_->set_candidate(id, {.cost = 0.001 * (id == 3 ? 1 : 2)});
+  backend_ = nullptr;
+  const Facts facts = tuned();
+  EXPECT_EQ(facts.at("timed_as"), "graph");
+  EXPECT_EQ(facts.at("algorithm"), "3");
+  EXPECT_EQ(facts.at("gain_over_heuristic"), "2.000");
+}
+
+TEST_F(Tune, AGraphThatFailsLeavesTheOtherTimes) {
+  for (int id = 1; id <= 4; ++id) fake_->set_candidate(id, {.cost = 0.001 * id});
+  for (const char* call : {"cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "cudaGraphLaunch",
+                           "cudaGraphDestroy", "cudaGraphExecDestroy"}) {
+    fake_->fail_named(call, 1);
+    backend_ = nullptr;
+    EXPECT_EQ(tuned().at("algorithm"), "1") << call;
+    EXPECT_STREQ(fake_->failed_call(), call);
+  }
+  backend_ = nullptr;
+  EXPECT_STREQ(fake_->alive(), "");
+}
+
 TEST_F(Tune, ChoosesOnceAShape) {
   (void)tuned();
   const int64_t before = fake_->calls();
