@@ -17,6 +17,11 @@ namespace {
 
 constexpr double kAlpha = 0.025;  // one side of 95 %
 
+// With fewer launches than this on a side, launches cannot be resampled to any purpose, and the part of the spread that
+// the samples of a launch share is assumed instead (an intraclass correlation of 4 %).
+constexpr size_t kEnoughLaunches = 3;
+constexpr double kSharedSpread = 0.2;
+
 // One case over the launches of a side.
 struct Side {
   std::vector<const Record*> records;
@@ -116,7 +121,9 @@ std::vector<double> scaled(std::vector<double> values, double factor) {
 
 void add_timings(const Side& base, const Side& other, const CompareOptions& options, CaseComparison& item,
                  Evidence& evidence) {
-  const std::vector<double> draws = bootstrap_ratio_draws(base.samples, other.samples, options.draws, options.seed);
+  const bool enough = std::min(base.samples.size(), other.samples.size()) >= kEnoughLaunches;
+  const std::vector<double> draws =
+      bootstrap_ratio_draws(base.samples, other.samples, options.draws, options.seed, enough ? 0 : kSharedSpread);
   item.baseline_s = median_of_medians(base.samples);
   item.other_s = median_of_medians(other.samples);
   item.ratio = {.ratio = item.other_s / item.baseline_s,
@@ -133,9 +140,13 @@ void add_timings(const Side& base, const Side& other, const CompareOptions& opti
   item.rate_unit = rate.unit;
 }
 
-void note_modes(const Side& base, const Side& other, CaseComparison& item) {
+// Two modes within a launch are written down, and a case is no slower when the baseline was as slow itself at times,
+// nor faster when the other was as slow as the baseline.
+void judge_modes(const Side& base, const Side& other, CaseComparison& item, Evidence& evidence) {
   const auto two = [](const Side& side) { return std::any_of(side.samples.begin(), side.samples.end(), bimodal); };
   const bool in_base = two(base), in_other = two(other);
+  if (in_base && item.other_s <= quantile(pooled(base.samples), 0.9)) evidence.slower = 1;
+  if (in_other && item.baseline_s <= quantile(pooled(other.samples), 0.9)) evidence.faster = 1;
   if (in_base || in_other) {
     item.note = fmt::format("two modes in {}", in_base && in_other ? "both" : in_base ? "baseline" : "other");
   }
@@ -156,10 +167,19 @@ CaseComparison compare_case(const Side& base, const Side& other, const CompareOp
                         : fmt::format("no '{}' timings on both sides", options.metric);
   } else {
     add_timings(base, other, options, item, evidence);
-    note_modes(base, other, item);
+    judge_modes(base, other, item, evidence);
     item.change = Change::kUnclear;  // until decide() has seen all cases
   }
   return item;
+}
+
+// Why a case is unclear, where the figures beside it would not say.
+void explain(bool beyond, size_t cases, CaseComparison& item) {
+  const size_t few = std::min(item.baseline_samples, item.other_samples);
+  const std::string why = few < 6  ? fmt::format("only {} sample{}", few, few == 1 ? "" : "s")
+                          : beyond ? fmt::format("too little evidence among {} cases", cases)
+                                   : std::string();
+  if (!why.empty()) item.note += (item.note.empty() ? "" : "; ") + why;
 }
 
 void decide(const std::vector<Evidence>& evidence, const CompareOptions& options, std::vector<CaseComparison>& cases) {
@@ -176,8 +196,9 @@ void decide(const std::vector<Evidence>& evidence, const CompareOptions& options
       item.change = Change::kFaster;
     } else if (within && std::min(item.baseline_samples, item.other_samples) > 1) {
       item.change = Change::kSame;
-    } else if (const size_t few = std::min(item.baseline_samples, item.other_samples); few < 6) {
-      item.note += fmt::format("{}only {} sample{}", item.note.empty() ? "" : "; ", few, few == 1 ? "" : "s");
+    } else {
+      explain(interval.low > 1 + options.threshold || interval.high < 1 / (1 + options.threshold), evidence.size(),
+              item);
     }
   }
 }
@@ -251,19 +272,37 @@ std::vector<Difference> differences_of(const std::vector<Run>& baseline, const s
   return differences;
 }
 
+double leading_number(const std::map<std::string, std::string>& facts, const std::string& key) {
+  const auto found = facts.find(key);
+  return found == facts.end() ? 0 : std::strtod(found->second.c_str(), nullptr);
+}
+
+// Foreign load slows a run down as a change of the program would.
+void warn_about_load(const Run& run, Comparison& result) {
+  const double load = leading_number(run.environment, "load_average_start");
+  const double threads = leading_number(run.environment, "backend.hardware_threads");
+  if (threads > 0 && load > threads) {
+    result.warnings.push_back(
+        fmt::format("{} began under a load of {:.1f} on {:.0f} CPUs: differences may be those of "
+                    "other programs; repeat on an idle machine",
+                    run.path, load, threads));
+  }
+}
+
 void warn_about(const std::vector<Run>& baseline, const std::vector<Run>& other, Comparison& result) {
   for (const auto* runs : {&baseline, &other}) {
     for (const Run& run : *runs) {
       if (!run.complete) result.warnings.push_back(fmt::format("{} is incomplete: killed, or still running", run.path));
+      warn_about_load(run, result);
     }
   }
   if (baseline[0].backend != other[0].backend || baseline[0].device != other[0].device) {
     result.warnings.push_back("different devices: the ratios compare machines, not versions");
   }
-  if (baseline.size() == 1 || other.size() == 1) {
+  if (std::min(baseline.size(), other.size()) < kEnoughLaunches) {
     result.warnings.push_back(
-        "one launch on a side: intervals hold what varies within a launch, not from one to the "
-        "next; give folders of several launches to hold both");
+        "fewer than 3 launches on a side: what varies from launch to launch is assumed, not measured; folders of "
+        "launches can be compared too");
   }
 }
 

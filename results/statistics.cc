@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <numeric>
 #include <random>
 
@@ -50,6 +51,13 @@ Launches sorted_each(const Launches& launches) {
   Launches result;
   for (const auto& launch : launches) result.push_back(sorted(launch));
   return result;
+}
+
+// The spread inside a launch, of the launch in the middle.
+double median_spread(const Launches& launches) {
+  std::vector<double> spreads;
+  for (const auto& launch : launches) spreads.push_back(log_spread(launch));
+  return median(spreads);
 }
 
 // P(U >= u) for n and m distinct values: every order is equally likely, and the number of orders of i and j values with
@@ -115,6 +123,13 @@ class Resampler {
     return values[low] + (values[at] - values[low]) / 2;
   }
 
+  // Standard normal, by Box and Muller.
+  double normal() {
+    const double u = (double(random_() >> 11) + 0.5) / 9007199254740992.0,
+                 v = double(random_() >> 11) / 9007199254740992.0;
+    return std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v);
+  }
+
  private:
   // Uniform in [0, n) by multiply and shift of the upper 32 bits: biased by at most n / 2^32.
   size_t index(size_t n) { return static_cast<size_t>(((random_() >> 32) * uint64_t{n}) >> 32); }
@@ -155,17 +170,26 @@ RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span
           .interval95 = {quantile_of_sorted(ratios, 0.025), quantile_of_sorted(ratios, 0.975)}};
 }
 
-std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed) {
+double log_spread(std::span<const double> values) {
+  const std::vector<double> order = sorted(values);
+  if (!(order.front() > 0)) throw InputError("a spread of logarithms needs values above 0");
+  return std::log(quantile_of_sorted(order, 0.75) / quantile_of_sorted(order, 0.25)) / 1.349;
+}
+
+std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed,
+                                          double shared) {
   const Launches base = sorted_each(baseline), changed = sorted_each(other);
   if (draws < 1) throw InputError("a bootstrap needs at least one draw");
   for (const auto& launch : base) {
     if (launch.front() <= 0) throw InputError("a ratio needs a baseline above 0");
   }
   Resampler resampler(seed);
+  const double spread = shared > 0 ? shared * std::hypot(median_spread(base), median_spread(changed)) : 0;
   std::vector<double> ratios(static_cast<size_t>(draws));
   for (double& ratio : ratios) {
     const double denominator = resampler.median_of_medians(base);
     ratio = resampler.median_of_medians(changed) / denominator;
+    if (spread > 0) ratio *= std::exp(spread * resampler.normal());
   }
   std::sort(ratios.begin(), ratios.end());
   return ratios;

@@ -35,7 +35,13 @@ RatioEstimate bootstrap_median_ratio(std::span<const double> baseline, std::span
 // then the samples inside each, because two launches differ by more than two samples of one (allocation, placement,
 // core frequency). The figure of a side is the median of its launches' medians. One launch each is the plain bootstrap.
 using Launches = std::vector<std::vector<double>>;
-std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed);
+//
+// Samples of one launch are not independent: they share its conditions (placement, frequency, what else ran), and so a
+// part of their spread does not average out. `shared` is that part: every draw is multiplied by exp(shared * s * z), z
+// standard normal and s the robust spread of the logarithms of both sides together. 0: independent samples.
+std::vector<double> bootstrap_ratio_draws(const Launches& baseline, const Launches& other, int draws, uint64_t seed,
+                                          double shared = 0);
+double log_spread(std::span<const double> values);  // quartile distance of the logarithms over that of a normal, 1.349
 double median_of_medians(const Launches& launches);
 
 // Mann and Whitney's rank sum test, one-sided: how likely `other` is to lie as high above `baseline` as it does when

@@ -73,7 +73,7 @@ TEST_F(CompareCommand, JsonIsOneDocument) {
   EXPECT_EQ(json["cases"][0]["rate_unit"], "FLOP/s");
   EXPECT_EQ(json["cases"].size(), 4u);
   EXPECT_EQ(json["threshold"], 0.02);
-  EXPECT_THAT(err_, HasSubstr("one launch"));
+  EXPECT_THAT(err_, HasSubstr("fewer than 3 launches"));
 }
 
 TEST_F(CompareCommand, FoldersAreLaunches) {

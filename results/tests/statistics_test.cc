@@ -146,6 +146,16 @@ TEST(Bootstrap, LaunchesWidenTheInterval) {
   EXPECT_LT(flat.interval95.high - flat.interval95.low, quantile(draws, 0.975) - quantile(draws, 0.025));
 }
 
+TEST(Bootstrap, SharedSpreadWidensAsItSays) {
+  Noise noise(4);
+  const Launches base = {noise.timings(4000, 1, 0.1)}, other = {noise.timings(4000, 1, 0.1)};
+  EXPECT_NEAR(log_spread(base[0]), 0.1, 0.005);
+  const std::vector<double> draws = bootstrap_ratio_draws(base, other, 4000, 1, 0.5);
+  // Medians of 4000 samples are sharp, so all of the width is 0.5 * 0.1 * sqrt(2).
+  EXPECT_NEAR(std::log(quantile(draws, 0.975) / quantile(draws, 0.025)), 2 * 1.96 * 0.5 * 0.1 * std::sqrt(2.0), 0.015);
+  EXPECT_THROW(log_spread(Values{0, 1}), InputError);
+}
+
 // By counting: of C(10, 5) = 252 orders 1, 1 and 2 have U = 25, 24 and 23.
 TEST(Significance, RankSumByCounting) {
   const Values low = {1, 2, 3, 4, 5};
