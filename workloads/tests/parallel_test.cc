@@ -1,0 +1,206 @@
+// Layouts: what each kind of parallelism divides and what it communicates.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "kernels/error.h"
+#include "workloads/show.h"
+#include "workloads/tests/text.h"
+
+namespace farscale {
+namespace {
+
+using testing::HasSubstr;
+using testing::ThrowsMessage;
+
+struct Traffic {
+  int64_t count = 0;
+  double bytes = 0;
+};
+
+Traffic traffic(const LoweredStep& step, const std::string& group, CollectiveKind kind, Pass pass) {
+  Traffic sum;
+  for (const StepCollective& one : step.collectives) {
+    if (one.group != group || one.kind != kind || one.pass != pass) continue;
+    sum.count += one.count;
+    sum.bytes += double(one.bytes) * double(one.count);
+  }
+  return sum;
+}
+
+double gemm_flops(const LoweredStep& step) {
+  double flops = 0;
+  for (const StepTask& task : step.tasks) flops += task.flops;
+  return flops;
+}
+
+TEST(Layouts, ReadAndWrite) {
+  const Layout layout = parse_layout("dp=8 tp=2 pp=4 zero=1 mb=3 accum=16 interleave=2", 0);
+  EXPECT_EQ(layout.dp, 8);
+  EXPECT_EQ(layout.zero_stage, 1);
+  EXPECT_EQ(layout.interleave, 2);
+  EXPECT_EQ(layout.str(), "dp=8 tp=2 pp=4 zero=1 mb=3 accum=16 interleave=2");
+  EXPECT_EQ(parse_layout(layout.str(), 64).str(), layout.str());
+  EXPECT_EQ(parse_layout("tp=8 pp=2", 1024).dp, 64);  // dp is what is left
+  EXPECT_EQ(Layout{.dp = 512}.str(), "dp=512 tp=1 pp=1");
+}
+
+TEST(Layouts, RefuseNonsense) {
+  const auto refused = [](const std::string& text, int64_t gpus, const std::string& why) {
+    EXPECT_THAT([&] { parse_layout(text, gpus); }, ThrowsMessage<InputError>(HasSubstr(why))) << text;
+  };
+  refused("dq=8", 0, "did you mean 'dp'?");
+  refused("dp=0", 0, "from 1");
+  refused("dp=-3", 0, "from 1");
+  refused("dp=x", 0, "whole number");
+  refused("dp", 0, "key=number");
+  refused("zero=4", 0, "from 0 to 3");
+  refused("tp=3", 8, "does not divide 8 GPUs");
+  refused("dp=4 tp=4", 8, "16 GPUs, not 8");
+  refused("dp=8 ep=3", 0, "ep=3");
+}
+
+TEST(Layouts, MustFitTheNetwork) {
+  const auto refused = [](const char* name, const std::string& layout, const std::string& why) {
+    EXPECT_THAT([&] { lowered(load_workload(name), layout); }, ThrowsMessage<InputError>(HasSubstr(why))) << layout;
+  };
+  refused("gpt3-175b", "tp=5", "do not divide by tp=5");
+  refused("resnet50", "tp=2", "no layer can be divided");
+  refused("gpt3-175b", "dp=4 ep=2", "has no experts");
+  refused("llama3-8b", "pp=64", "cannot make 64 pipeline stages");
+}
+
+TEST(TensorParallel, DividesFlopsAndParameters) {
+  const Workload gpt = load_workload("gpt3-175b");
+  const LoweredStep one = lowered(gpt, "tp=1"), eight = lowered(gpt, "tp=8");
+  EXPECT_NEAR(gemm_flops(one) / gemm_flops(eight), 8, 1e-9);
+  EXPECT_NEAR(one.activation_bytes / eight.activation_bytes, 8, 0.1);  // sequence parallelism divides the rest, too
+  int64_t whole = 0, part = 0;
+  for (const Bucket& bucket : one.buckets) whole += bucket.bytes;
+  for (const Bucket& bucket : eight.buckets) part += bucket.bytes;
+  EXPECT_NEAR(double(whole) / double(part), 8, 0.02);
+}
+
+// Korthikanti et al., arXiv:2205.05198: two all-gathers and two reduce-scatters of s b h values a layer and pass.
+TEST(TensorParallel, MovesFourTimesTheHiddenState) {
+  const LoweredStep step = lowered(load_workload("gpt3-175b"), "tp=8");
+  constexpr double kHidden = 2048 * 12288 * 2.0;
+  const Traffic gathers = traffic(step, "tp", CollectiveKind::kAllGather, Pass::kForward);
+  const Traffic scatters = traffic(step, "tp", CollectiveKind::kReduceScatter, Pass::kForward);
+  EXPECT_EQ(gathers.count, 96 * 2 + 1);   // and one before the logits
+  EXPECT_EQ(scatters.count, 96 * 2 + 1);  // and one after the embedding
+  EXPECT_DOUBLE_EQ(gathers.bytes, kHidden * double(gathers.count));
+  EXPECT_NEAR(kHidden / 1e6, 50, 0.7);  // "4 x 50 MB a layer"
+  EXPECT_EQ(traffic(step, "tp", CollectiveKind::kReduceScatter, Pass::kDataGradient).count, gathers.count);
+}
+
+TEST(ContextParallel, DividesRowsAndGathersKeys) {
+  const Workload big = load_workload("e2e-video-transformer-10b");
+  const LoweredStep one = lowered(big, "cp=1"), four = lowered(big, "cp=4");
+  EXPECT_NEAR(gemm_flops(one) / gemm_flops(four), 4, 0.01);
+  // Keys and values of the language model: 9,840 tokens, 8 heads of 128, bf16: 40 MB a layer.
+  const Traffic gathers = traffic(four, "cp", CollectiveKind::kAllGather, Pass::kForward);
+  EXPECT_GE(gathers.count, 36);
+  EXPECT_NEAR(gathers.bytes / double(gathers.count) / 1e6, 40, 0.6);
+}
+
+TEST(ZeroSharding, StateShrinksWithTheStage) {
+  const Workload llama = load_workload("llama3-8b");
+  double last = 1e30;
+  for (const char* layout : {"dp=64 zero=0", "dp=64 zero=1", "dp=64 zero=2", "dp=64 zero=3"}) {
+    const double memory = lowered(llama, layout).memory_bytes;
+    EXPECT_LT(memory, last) << layout;
+    last = memory;
+  }
+  // bf16 weights, fp32 gradients, fp32 copy and two moments: 18 B a parameter, of which stage 1 shards 12.
+  const double plain = lowered(llama, "dp=64").memory_bytes, first = lowered(llama, "dp=64 zero=1").memory_bytes;
+  EXPECT_NEAR((plain - first) / double(llama.parameters()), 12 * 63.0 / 64, 0.001);
+}
+
+TEST(ZeroSharding, GathersEveryUnitTwice) {
+  const Workload llama = load_workload("llama3-8b");
+  const LoweredStep step = lowered(llama, "dp=64 zero=3");
+  const double weights = 2 * double(llama.parameters());
+  EXPECT_NEAR(traffic(step, "dp", CollectiveKind::kAllGather, Pass::kForward).bytes / weights, 1, 1e-6);
+  EXPECT_NEAR(traffic(step, "dp", CollectiveKind::kAllGather, Pass::kDataGradient).bytes / weights, 1, 1e-6);
+  EXPECT_GE(step.buckets.size(), 32U);  // one a block
+  for (const Bucket& bucket : step.buckets) EXPECT_EQ(bucket.kind, CollectiveKind::kReduceScatter);
+  const LoweredStep first = lowered(llama, "dp=64 zero=1");
+  EXPECT_NEAR(traffic(first, "dp", CollectiveKind::kAllGather, Pass::kOptimizer).bytes / weights, 1, 1e-6);
+}
+
+TEST(ZeroSharding, HybridSumsShardsAcrossReplicas) {
+  const Workload llama = load_workload("llama3-8b");
+  const LoweredStep step = lowered(llama, "dp=64 zero=3 hsdp=8");
+  const Traffic sums = traffic(step, "replica", CollectiveKind::kAllReduce, Pass::kWeightGradient);
+  EXPECT_EQ(sums.count, int64_t(step.buckets.size()));
+  EXPECT_NEAR(sums.bytes * 8 / llama.gradient_bytes(), 1, 1e-6);
+  EXPECT_GT(traffic(step, "shard", CollectiveKind::kAllGather, Pass::kForward).count, 0);
+  EXPECT_GT(step.memory_bytes, lowered(llama, "dp=64 zero=3").memory_bytes);
+}
+
+TEST(Pipeline, DividesLayersAndKeepsMoreMicroBatchesAtTheFront) {
+  const Workload llama = load_workload("llama3-405b");
+  const LoweredStep one = lowered(llama, "tp=8"), sixteen = lowered(llama, "tp=8 pp=16 accum=64");
+  EXPECT_GT(gemm_flops(one) / gemm_flops(sixteen), 12);  // 128 blocks over 16 stages, the heaviest of them
+  EXPECT_LE(gemm_flops(one) / gemm_flops(sixteen), 16);
+  const Traffic sends = traffic(sixteen, "pp", CollectiveKind::kBroadcast, Pass::kForward);
+  EXPECT_EQ(sends.count, 1);
+  EXPECT_DOUBLE_EQ(sends.bytes, 8192.0 * 16384 * 2 / 8);
+  EXPECT_EQ(
+      traffic(lowered(llama, "tp=8 pp=16 accum=64 interleave=4"), "pp", CollectiveKind::kBroadcast, Pass::kForward)
+          .count,
+      4);
+  // One micro-batch at a time needs less than sixteen in flight.
+  EXPECT_LT(lowered(llama, "tp=8 pp=16 accum=1").memory_bytes, sixteen.memory_bytes);
+}
+
+std::string mixture(int experts, int top_k) {
+  return fmt::format(
+      "[[layer]]\nid = \"w\"\nop = \"embedding\"\nvocabulary = 10\nwidth = 64\n[[layer]]\nid = \"t\"\nop = "
+      "\"transformer\"\n"
+      "layers = 2\nheads = 4\nffn = 128\nbias = false\nexperts = {}\ntop_k = {}\n",
+      experts, top_k);
+}
+
+TEST(Experts, RowsSpreadAndParametersMultiply) {
+  const Workload dense = language(mixture(0, 1), 128), sparse = language(mixture(8, 2), 128);
+  EXPECT_EQ(sparse.parameters() - dense.parameters(), 2 * (7 * 2 * 64 * 128 + 8 * 64));  // 7 more copies, a router
+  const LoweredStep alone = lowered(sparse, "dp=4"), spread = lowered(sparse, "dp=4 ep=4");
+  EXPECT_NEAR(gemm_flops(alone), gemm_flops(spread), 1);  // the same rows, more of each of fewer experts
+  const Traffic tokens = traffic(spread, "ep", CollectiveKind::kAllToAll, Pass::kForward);
+  EXPECT_EQ(tokens.count, 4);  // two layers, to the experts and back
+  EXPECT_DOUBLE_EQ(tokens.bytes, 4 * 128.0 * 2 * 64 * 2);
+  EXPECT_LT(spread.memory_bytes, alone.memory_bytes);
+}
+
+TEST(Blocking, SyncBatchNormIsTwoCollectivesALayer) {
+  const Workload hydranet = load_workload("hydranet-regnety16gf");
+  int64_t norms = 0;
+  for (const Layer& layer : hydranet.data().graph.layers)
+    norms += layer.op == Op::kNorm && layer.norm == NormKind::kBatch;
+  const LoweredStep local = lowered(hydranet, "dp=512"), sync = lowered(hydranet, "dp=512 sync_bn=1");
+  const auto batch_norms = [](const LoweredStep& step) {
+    int64_t count = 0;
+    for (const StepCollective& one : step.collectives) {
+      if (one.reason != "synchronised batch norm") continue;
+      EXPECT_TRUE(one.blocking);
+      EXPECT_LT(one.before, step.tasks.size());
+      count += one.count;
+    }
+    return count;
+  };
+  EXPECT_EQ(batch_norms(local), 0);
+  EXPECT_EQ(batch_norms(sync), 2 * norms);
+  EXPECT_EQ(batch_norms(lowered(hydranet, "dp=1 sync_bn=1")), 0);
+}
+
+TEST(Blocking, LossNormalisersAreScalars) {
+  const LoweredStep step = lowered(load_workload("bevformer-base"), "dp=8");
+  int64_t scalars = 0;
+  for (const StepCollective& one : step.collectives) scalars += one.reason == "loss normaliser" && one.bytes == 4;
+  EXPECT_EQ(scalars, 12);  // class and box losses of six decoder layers
+}
+
+}  // namespace
+}  // namespace farscale
