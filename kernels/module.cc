@@ -40,7 +40,8 @@ class SingleWorld final : public World {
 
 std::vector<fs::path> module_folders() {
   std::vector<fs::path> folders;
-  if (const char* path = std::getenv("FARSCALE_MODULE_PATH")) folders.emplace_back(path);
+  const char* path = std::getenv("FARSCALE_MODULE_PATH");
+  if (path != nullptr && *path != '\0') folders.emplace_back(path);
   folders.emplace_back(executable_folder());
   folders.push_back(fs::path(executable_folder()).parent_path() / "lib" / "farscale");
   return folders;
