@@ -147,7 +147,7 @@ Verdict CollectiveOperation::verify() {
     device_.poison(receive(), receive_bytes_);
     FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
   }
-  CudaQueue queue(QueueRole::kCommunication);
+  CudaQueue queue(QueueRole::kCommunication, 0);  // no products here
   run(queue);
   queue.synchronize();
   const std::vector<std::byte> received = device_.to_host(receive(), receive_bytes_);

@@ -44,6 +44,11 @@ size_t Device::free_bytes() const {
   return free / 10 * 9;
 }
 
+const DeviceMemory& Device::workspace() const {
+  if (workspace_.bytes() == 0) workspace_ = DeviceMemory(workspace_bytes());
+  return workspace_;
+}
+
 std::vector<std::byte> Device::to_host(const void* from, size_t bytes) const {
   std::vector<std::byte> to(bytes);
   FARSCALE_CALL(cudaMemcpyAsync(to.data(), from, bytes, cudaMemcpyDeviceToHost, work()));

@@ -28,6 +28,11 @@ class Device {
   size_t free_bytes() const;  // a case may use: nine tenths of what is free now
   cudaStream_t work() const { return work_.get(); }
 
+  // What cuBLASLt may use beside the operands. cuBLAS documentation, "cublasLtMatmul workspace": 32 MiB is recommended
+  // on Hopper and newer, 4 MiB before. Products of one stream share one; this is the work stream's.
+  size_t workspace_bytes() const { return size_t{capability() >= 90 ? 32U : 4U} << 20; }
+  const DeviceMemory& workspace() const;
+
   std::vector<std::byte> to_host(const void* from, size_t bytes) const;  // blocks
   void to_device(void* to, const void* from, size_t bytes) const;        // blocks
   void poison(void* memory, size_t bytes) const;  // bytes of 0xFF: NaN in every floating-point type, -1 in int8
@@ -41,6 +46,7 @@ class Device {
   double memory_bytes_ = 0;
   double cache_bytes_ = 0;
   Stream work_;
+  mutable DeviceMemory workspace_;  // made when first asked for
 };
 
 // How many copies of a case's buffers to rotate through: more than twice the last-level cache when cold, as far as the

@@ -17,9 +17,6 @@ using Prepared = Maybe<std::unique_ptr<Operation>>;
 
 constexpr int kMostCandidates = 64;
 
-// cuBLAS documentation, "cublasLtMatmul workspace": 32 MiB is recommended on Hopper and newer, 4 MiB before.
-size_t workspace_bytes(const Device& device) { return size_t{device.capability() >= 90 ? 32U : 4U} << 20; }
-
 class GemmOperation final : public CudaOperation {
  public:
   GemmOperation(const GemmRequest& request, const GemmTypes& types);
@@ -31,12 +28,14 @@ class GemmOperation final : public CudaOperation {
   Facts details() const override;
 
  protected:
-  void enqueue(CudaQueue& queue) override { plan_.multiply(tuned_.algorithm, next(), workspace(), queue.stream()); }
+  void enqueue(CudaQueue& queue) override {
+    plan_.multiply(tuned_.algorithm, next(), workspace(queue.workspace()), queue.stream());
+  }
 
  private:
   GemmPointers at(int64_t set) const;
   GemmPointers next() { return at(next_++ % sets_); }
-  Workspace workspace() const { return {.memory = workspace_.get(), .bytes = workspace_.bytes()}; }
+  static Workspace workspace(const DeviceMemory& memory) { return {.memory = memory.get(), .bytes = memory.bytes()}; }
   void fill_operands();
   Verdict check_product();
   Verdict compare(const GemmPointers& pointers) const;
@@ -49,7 +48,6 @@ class GemmOperation final : public CudaOperation {
   GemmBytes bytes_;
   int64_t sets_;
   DeviceMemory operands_;
-  DeviceMemory workspace_;
   DeviceMemory scales_;
   GemmPlan plan_;
   TunedGemm tuned_;
@@ -65,7 +63,6 @@ GemmOperation::GemmOperation(const GemmRequest& request, const GemmTypes& types)
       bytes_(gemm_bytes(problem_, types)),
       sets_(rotation(bytes_.set(), settings_.cold, device_)),
       operands_(bytes_.set() * static_cast<size_t>(sets_)),
-      workspace_(workspace_bytes(device_)),
       scales_(sizeof(float)),
       plan_(request.blas, problem_, types_, reinterpret_cast<const float*>(scales_.get())) {
   const float one = 1;
@@ -103,10 +100,12 @@ std::string GemmOperation::choose(TunedGemms& tuned) {
     fresh_ = check_product();
     return "";
   }
-  const auto found = plan_.candidates(kMostCandidates, workspace_.bytes());
+  const auto found = plan_.candidates(kMostCandidates, device_.workspace_bytes());
   if (found.empty()) return "cuBLASLt has no algorithm for it on this GPU";
   const TuneTask task{
-      .plan = &plan_, .workspace = workspace(), .stream = device_.work(), .next = [this] { return next(); }};
+      .plan = &plan_, .workspace = workspace(device_.workspace()), .stream = device_.work(), .next = [this] {
+        return next();
+      }};
   std::vector<Candidate> candidates = time_candidates(task, found);
   const Candidate* first = nullptr;
   for (Candidate& candidate : candidates) {
@@ -160,7 +159,7 @@ Verdict GemmOperation::verify() {
 Verdict GemmOperation::check_product() {
   const GemmPointers pointers = at(0);
   device_.poison(pointers.c, bytes_.c);
-  plan_.multiply(tuned_.algorithm, pointers, workspace(), device_.work());
+  plan_.multiply(tuned_.algorithm, pointers, workspace(device_.workspace()), device_.work());
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
   return compare(pointers);
 }
@@ -196,7 +195,7 @@ Verdict GemmOperation::compare(const GemmPointers& pointers) const {
 Facts GemmOperation::details() const {
   Facts facts = tuned_.facts;
   facts["library"] = plan_.blas().version();
-  facts["workspace"] = format_bytes(static_cast<double>(workspace_.bytes()));
+  facts["workspace"] = format_bytes(static_cast<double>(device_.workspace_bytes()));
   facts["buffers_rotated"] = fmt::format("{}", sets_);
   facts["types"] = fmt::format("A {}, B {}, C {}", name(types_.a_type), name(types_.b_type), name(types_.c_type));
   if (types_.fp8) facts["scaling"] = "one fp32 scale a tensor, all 1; fast accumulation off";
@@ -209,7 +208,7 @@ Prepared prepare_gemm(const GemmRequest& request) {
   const auto types = gemm_types(request.problem, request.device->capability());
   if (!types) return Prepared::absent(types.reason());
   const GemmBytes bytes = gemm_bytes(request.problem, *types);
-  const size_t needed = bytes.set() + workspace_bytes(*request.device);
+  const size_t needed = bytes.set() + request.device->workspace_bytes();
   const size_t free = request.device->free_bytes();
   if (needed > free) {
     return Prepared::absent(fmt::format("does not fit: {} of device memory needed, {} free",

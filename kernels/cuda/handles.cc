@@ -23,6 +23,7 @@ CudaEvent::CudaEvent(Timing timing) {
 }
 
 DeviceMemory::DeviceMemory(size_t bytes) : bytes_(bytes) {
+  if (bytes == 0) return;
   void* memory = nullptr;
   FARSCALE_CALL(cudaMalloc(&memory, bytes));
   handle_.reset(static_cast<std::byte*>(memory));

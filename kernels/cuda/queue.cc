@@ -16,10 +16,11 @@ QueueEvent& ours(Event& event) {
 
 }  // namespace
 
-CudaQueue::CudaQueue(QueueRole role)
+CudaQueue::CudaQueue(QueueRole role, size_t workspace_bytes)
     : stream_(role == QueueRole::kCommunication ? Stream::Priority::kHighest : Stream::Priority::kNormal),
       start_(CudaEvent::Timing::kOn),
-      stop_(CudaEvent::Timing::kOn) {}
+      stop_(CudaEvent::Timing::kOn),
+      workspace_(workspace_bytes) {}
 
 void CudaQueue::record(Event& event) { FARSCALE_CALL(cudaEventRecord(ours(event).get(), stream())); }
 

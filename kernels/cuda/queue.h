@@ -21,9 +21,11 @@ class QueueEvent final : public Event {
 // Destroyed with work in it, the work still runs to its end (cudaStreamDestroy), and freeing its memory waits for it.
 class CudaQueue final : public Queue {
  public:
-  explicit CudaQueue(QueueRole role);  // communication runs at the highest priority
+  // Communication runs at the highest priority. Products on this queue share `workspace_bytes`.
+  CudaQueue(QueueRole role, size_t workspace_bytes);
 
   cudaStream_t stream() const { return stream_.get(); }
+  const DeviceMemory& workspace() const { return workspace_; }
   void watch(std::shared_ptr<Communicator> communicator) { watched_ = std::move(communicator); }
 
   void record(Event& event) override;
@@ -35,6 +37,7 @@ class CudaQueue final : public Queue {
   Stream stream_;
   CudaEvent start_;
   CudaEvent stop_;
+  DeviceMemory workspace_;
   std::shared_ptr<Communicator> watched_;
 };
 

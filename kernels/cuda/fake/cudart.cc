@@ -17,7 +17,7 @@ using farscale::fake::state;
 namespace {
 
 constexpr double kMemoryBytes_per_s = 1e12;
-constexpr size_t kPoisoned = 1 << 20;  // of fresh memory: workspaces are large and hardly touched
+constexpr size_t kPoisoned = 64 << 10;  // of fresh memory: workspaces are large and hardly touched
 
 int64_t allocated() {
   int64_t bytes = 0;
