@@ -58,10 +58,9 @@ CostLine ring(const LinkValues& links, const Path& path, double rounds, size_t p
 }
 
 // Double binary tree across domains, a chain inside each; every rank sends the data twice.
-CostLine tree(const LinkValues& links, const Path& path, size_t protocol) {
+CostLine tree(const LinkValues& links, const Path& path, double depth, size_t protocol) {
   const CollectiveConstants& c = *links.constants;
   const double inside = path.ranks / path.domains - 1;
-  const double depth = std::floor(std::log2(path.domains));
   const double hops_s = inside * c.tree.scale_up_s[protocol] + depth * c.tree.network_s[protocol] * path.network_hop;
   return {.algorithm = kTreeNames[protocol],
           .alpha_s = links.latency_scale * (c.tree.base_s[protocol] + 2 * hops_s),
@@ -70,16 +69,17 @@ CostLine tree(const LinkValues& links, const Path& path, size_t protocol) {
 }
 
 void add_all_reduce(CollectiveCost& cost, const LinkValues& links, const Path& path) {
-  for (size_t protocol = 0; protocol < kProtocols; ++protocol) {
-    cost.add(ring(links, path, 2, protocol));
-    cost.add(tree(links, path, protocol));
-  }
-  if (path.switch_bytes_per_s <= 0) return;
   const CollectiveConstants& c = *links.constants;
   const double depth = std::floor(std::log2(path.domains));
-  cost.add({.algorithm = path.domains > 1 ? "switch and tree" : "switch",
-            .alpha_s = links.latency_scale * (c.switch_scale_up_s + 2 * depth * c.switch_network_s * path.network_hop),
-            .s_per_byte = 2 * (path.ranks - 1) / path.ranks / path.switch_bytes_per_s});
+  // The likely winners first: at() skips lines that start above the best so far.
+  if (path.switch_bytes_per_s > 0) {
+    cost.add(
+        {.algorithm = path.domains > 1 ? "switch and tree" : "switch",
+         .alpha_s = links.latency_scale * (c.switch_scale_up_s + 2 * depth * c.switch_network_s * path.network_hop),
+         .s_per_byte = 2 * (path.ranks - 1) / path.ranks / path.switch_bytes_per_s});
+  }
+  for (size_t protocol = kProtocols; protocol-- > 0;) cost.add(tree(links, path, depth, protocol));
+  for (size_t protocol = kProtocols; protocol-- > 0;) cost.add(ring(links, path, 2, protocol));
 }
 
 // Reduce-scatter, all-gather, broadcast: no tree in the library, only rings, and the switch inside one domain.
@@ -127,13 +127,11 @@ LinkValues median_links(const Machine::Data& machine) {
           .spine_hop_factor = c.spine_hop_factor.value.p50};
 }
 
-double CostLine::at(double bytes) const {
-  double time_s = alpha_s + (bytes >= plateau_bytes ? plateau_s : 0);
-  if (correction == nullptr) return time_s + s_per_byte * bytes;
+double CostLine::corrected(double bytes) const {
+  if (correction == nullptr) return 1;
   const auto words = uint64_t(std::max(bytes, 64.0)) >> 6;
-  const size_t place = std::min<size_t>(size_t(std::bit_width(words)) - 1, correction->size());
-  // Beyond the table NCCL applies no correction.
-  return time_s + s_per_byte * bytes / (place < correction->size() ? (*correction)[place] : 1);
+  const auto place = size_t(std::bit_width(words)) - 1;
+  return place < correction->size() ? (*correction)[place] : 1;  // beyond the table NCCL applies no correction
 }
 
 void CollectiveCost::add(const CostLine& line) {
@@ -155,7 +153,9 @@ void CollectiveCost::set_fit(const CollectiveFit& fit, CollectiveKind kind, int6
 double CollectiveCost::at(double bytes) const {
   if (count_ == 0) return 0;
   double least = lines_[0].at(bytes);
-  for (size_t i = 1; i < count_; ++i) least = std::min(least, lines_[i].at(bytes));
+  for (size_t i = 1; i < count_; ++i) {
+    if (lines_[i].alpha_s < least) least = std::min(least, lines_[i].at(bytes));  // the others cannot win
+  }
   for (size_t i = 0; i < segments_ && bytes > from_[i]; ++i) {
     const double until = i + 1 < segments_ ? std::min(bytes, from_[i + 1]) : bytes;
     least += slope_[i] * (until - from_[i]);

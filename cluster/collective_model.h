@@ -40,7 +40,10 @@ struct CostLine {
   const std::vector<double>* correction = nullptr;  // by size, powers of two from 64 B; constant beyond
   double plateau_s = 0;                             // added from plateau_bytes up
   double plateau_bytes = 0;
-  double at(double bytes) const;
+  double at(double bytes) const {
+    return alpha_s + (bytes >= plateau_bytes ? plateau_s : 0) + s_per_byte * bytes / corrected(bytes);
+  }
+  double corrected(double bytes) const;
 };
 
 // All algorithms that exist for a collective over a group.
@@ -50,7 +53,7 @@ class CollectiveCost {
   // A fitted curve instead: piecewise linear in S.
   void set_fit(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks, double factor);
   double at(double bytes) const;
-  const CostLine& best(double bytes) const;  // the algorithm chosen; a line of its own for fitted curves
+  const CostLine& best(double bytes) const;                // the algorithm chosen; a line of its own for fitted curves
   const CostLine& line(std::string_view algorithm) const;  // throws InputError when the group has no such algorithm
   bool empty() const { return count_ == 0; }
 

@@ -75,12 +75,6 @@ double tensor_time(const Machine::Data& machine, const StepTask& task) {
 
 double sum(const ComponentTimes& times) { return std::accumulate(times.begin(), times.end(), 0.0); }
 
-double dot(const ComponentTimes& times, const ComponentTimes& factors) {
-  double total = 0;
-  for (size_t i = 0; i < kComponents; ++i) total += times[i] * factors[i];
-  return total;
-}
-
 void add(ComponentTimes& to, const ComponentTimes& times) {
   for (size_t i = 0; i < kComponents; ++i) to[i] += times[i];
 }

@@ -16,7 +16,11 @@ inline constexpr size_t kComponents = 6;
 using ComponentTimes = std::array<double, kComponents>;
 
 double sum(const ComponentTimes& times);
-double dot(const ComponentTimes& times, const ComponentTimes& factors);
+inline double dot(const ComponentTimes& times, const ComponentTimes& factors) {
+  double total = 0;
+  for (size_t i = 0; i < kComponents; ++i) total += times[i] * factors[i];
+  return total;
+}
 void add(ComponentTimes& to, const ComponentTimes& times);
 
 // FLOPs that the tiles of the best tiling execute, padding and idle multiprocessors of the last wave included, divided

@@ -178,8 +178,8 @@ void run_predict(const PredictArguments& arguments) {
   const FailureModel failures = default_failure_model();
   std::vector<Row> rows;
   for (const int64_t gpus : sizes) {
-    rows.push_back({predictor.at(gpus), job_goodput(failures, gpus, machine.gpus_per_node(), arguments.options.draws,
-                                                    arguments.options.seed)
+    rows.push_back({predictor.at(gpus), job_goodput(failures, gpus, machine.gpus_per_node(),
+                                                    std::min(500, arguments.options.draws), arguments.options.seed)
                                             .goodput});
   }
   if (arguments.as_json) {

@@ -35,6 +35,11 @@ struct Overlap {
 Overlap overlap_buckets(const StepProfile& profile, const CollectiveCost& cost, const StepConditions& conditions,
                         double backward_s) {
   Overlap overlap;
+  constexpr size_t kMostSizes = 64;
+  std::array<double, kMostSizes> priced{};
+  for (size_t i = 0; i < std::min(kMostSizes, profile.bucket_sizes.size()); ++i) {
+    priced[i] = conditions.communication * cost.at(profile.bucket_sizes[i]);
+  }
   double free_at = 0;  // when the communication stream is free
   double last_ready = 0;
   for (const BucketProfile& bucket : profile.buckets) {
@@ -43,7 +48,9 @@ Overlap overlap_buckets(const StepProfile& profile, const CollectiveCost& cost, 
     const double busy = std::clamp(free_at - (last_ready + overlap.slowed), 0.0, std::max(0.0, nominal - last_ready));
     overlap.slowed += conditions.interference * busy;
     last_ready = nominal;
-    free_at = std::max(free_at, nominal + overlap.slowed) + conditions.communication * cost.at(bucket.bytes);
+    const double transfer_s =
+        bucket.size < kMostSizes ? priced[bucket.size] : conditions.communication * cost.at(bucket.bytes);
+    free_at = std::max(free_at, nominal + overlap.slowed) + transfer_s;
   }
   const double rest = std::max(0.0, backward_s - last_ready);
   overlap.slowed += conditions.interference * std::clamp(free_at - (last_ready + overlap.slowed), 0.0, rest);
@@ -101,7 +108,10 @@ StepProfile profile_step(const Machine::Data& machine, const LoweredStep& step) 
   for (const Bucket& bucket : step.buckets) {
     const ComponentTimes ready =
         bucket.ready_after < done_before.size() ? done_before[bucket.ready_after] : profile.backward;
-    profile.buckets.push_back({double(bucket.bytes), ready});
+    const auto known = std::find(profile.bucket_sizes.begin(), profile.bucket_sizes.end(), double(bucket.bytes));
+    const auto size = size_t(known - profile.bucket_sizes.begin());
+    if (known == profile.bucket_sizes.end()) profile.bucket_sizes.push_back(double(bucket.bytes));
+    profile.buckets.push_back({double(bucket.bytes), size, ready});
   }
   for (const StepCollective& one : step.collectives) {
     profile.collectives.push_back({one.kind, parse_group(one.group), double(one.bytes), double(one.count), one.blocking,

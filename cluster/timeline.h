@@ -14,6 +14,7 @@ namespace farscale {
 
 struct BucketProfile {
   double bytes = 0;
+  size_t size = 0;         // index into StepProfile::bucket_sizes
   ComponentTimes ready{};  // backward work done before it is released
 };
 
@@ -33,6 +34,7 @@ struct CollectiveProfile {
 struct StepProfile {
   ComponentTimes forward{}, backward{}, optimizer{};
   std::vector<BucketProfile> buckets;
+  std::vector<double> bucket_sizes;  // distinct ones: each is priced once a draw
   std::vector<CollectiveProfile> collectives;
   double input_bytes = 0;
   double training_flops = 0;  // per micro-batch of one GPU
