@@ -53,6 +53,7 @@ class Lowerer {
     backward();
     add_buckets();
     optimizer();
+    warn_of_idle_ranks();
     add_collectives(lowering_, layers_, stages, index_, step_);
     add_memory(lowering_, stages, step_);
     return std::move(step_);
@@ -117,6 +118,20 @@ class Lowerer {
           "the {} rule makes one gradient bucket of {:.1f} MB: no communication can overlap the backward pass",
           lowering_.options.bucket_rule, double(step_.buckets[0].bytes) / 1e6));
     }
+  }
+
+  // Tensor parallel ranks all do the layers that are not divided.
+  void warn_of_idle_ranks() {
+    if (lowering_.layout().tp == 1) return;
+    double divided = 0, all = 0;
+    for (int i : layers_) {
+      const double flops = forward_flops(lowering_.graph(), layer(i));
+      all += flops;
+      divided += layer(i).split == Split::kNone ? 0 : flops;
+    }
+    if (divided > all / 2) return;
+    step_.warnings.push_back(fmt::format("tensor parallelism divides only {:.0f} % of the FLOPs of {}",
+                                         100 * divided / all, lowering_.data.name));
   }
 
   void optimizer() {

@@ -50,38 +50,77 @@ double state_bytes(const Lowering& l, const std::vector<int>& layers) {
 
 // Tensors kept from forward to backward, each once; a checkpointed block keeps its inputs and, while it is recomputed,
 // its own tensors.
-double saved_bytes(const Lowering& l, const std::vector<int>& layers) {
-  const Graph& graph = l.graph();
-  std::vector<bool> kept(graph.tensors.size(), false);
-  double kept_bytes = 0, largest_block = 0;
-  std::map<int, double> blocks;
-  for (int i : layers) {
-    const Layer& layer = graph.layers[static_cast<size_t>(i)];
-    if (!l.trains(layer)) continue;
-    const bool checkpoint = graph.blocks[static_cast<size_t>(layer.block)].checkpoint;
-    std::vector<int> tensors = saved_tensors(layer);
-    if (checkpoint) tensors.insert(tensors.end(), layer.inputs.begin(), layer.inputs.end());
-    for (int tensor : tensors) {
-      if (kept[static_cast<size_t>(tensor)]) continue;
-      const Layer* producer = l.producer(tensor);
-      if (producer != nullptr && producer->op == Op::kParameter) continue;
-      // Views are the tensor they look at.
-      if (producer != nullptr && producer->op == Op::kCombine &&
-          (producer->combine == CombineKind::kView || producer->combine == CombineKind::kSlice)) {
-        tensor = producer->inputs[0];
-        if (kept[static_cast<size_t>(tensor)]) continue;
-        producer = l.producer(tensor);
-      }
-      kept[static_cast<size_t>(tensor)] = true;
-      const bool inside = checkpoint && producer != nullptr && producer->block == layer.block;
-      if (inside) {
-        largest_block = std::max(largest_block, blocks[layer.block] += local_bytes(l, tensor));
-      } else {
-        kept_bytes += local_bytes(l, tensor);
-      }
+class SavedTensors {
+ public:
+  explicit SavedTensors(const Lowering& lowering)
+      : l_(lowering), kept_(lowering.graph().tensors.size(), false), inside_(kept_) {}
+
+  void add(const Layer& layer) {
+    const bool checkpoint = l_.graph().blocks[static_cast<size_t>(layer.block)].checkpoint;
+    for (int tensor : saved_tensors(layer)) {
+      if (!recomputed(layer, tensor)) keep(tensor, checkpoint ? layer.block : -1);
+    }
+    if (!checkpoint) return;
+    for (int tensor : layer.inputs) {
+      const Layer* producer = l_.producer(tensor);
+      if (producer == nullptr || producer->block != layer.block) keep(tensor, -1);
     }
   }
-  return kept_bytes + largest_block;
+
+  double bytes() const { return outside_bytes_ + largest_block_; }
+
+ private:
+  static bool is_view(const Layer& layer) {
+    return layer.op == Op::kCombine && (layer.combine == CombineKind::kView || layer.combine == CombineKind::kSlice);
+  }
+
+  // A fused activation finds its input again from what the norm or the weighted sum before it keeps.
+  bool recomputed(const Layer& layer, int tensor) const {
+    if (!l_.options.fused || layer.op != Op::kActivation || tensor == layer.output) return false;
+    const Layer* producer = l_.producer(tensor);
+    if (producer == nullptr || l_.graph().tensors[static_cast<size_t>(tensor)].consumers > 1) return false;
+    return producer->op == Op::kNorm ||
+           (producer->op == Op::kCombine && producer->combine == CombineKind::kWeightedSum);
+  }
+
+  // The tensor whose memory is kept for this one: what a view looks at, what a fused resize reads.
+  int stored(int tensor) const {
+    const Layer* producer = l_.producer(tensor);
+    while (producer != nullptr && (is_view(*producer) || (l_.options.fused && producer->op == Op::kResize &&
+                                                          producer->resize == ResizeKind::kInterpolate))) {
+      tensor = producer->inputs[0];
+      producer = l_.producer(tensor);
+    }
+    return tensor;
+  }
+
+  void keep(int tensor, int checkpointed_block) {
+    tensor = stored(tensor);
+    const Layer* producer = l_.producer(tensor);
+    if (kept_[static_cast<size_t>(tensor)] || (producer != nullptr && producer->op == Op::kParameter)) return;
+    if (producer != nullptr && producer->block == checkpointed_block) {
+      if (inside_[static_cast<size_t>(tensor)]) return;
+      inside_[static_cast<size_t>(tensor)] = true;
+      largest_block_ = std::max(largest_block_, blocks_[checkpointed_block] += local_bytes(l_, tensor));
+      return;
+    }
+    kept_[static_cast<size_t>(tensor)] = true;
+    outside_bytes_ += local_bytes(l_, tensor);
+  }
+
+  const Lowering& l_;
+  std::vector<bool> kept_, inside_;
+  std::map<int, double> blocks_;
+  double outside_bytes_ = 0, largest_block_ = 0;
+};
+
+double saved_bytes(const Lowering& l, const std::vector<int>& layers) {
+  SavedTensors saved(l);
+  for (int i : layers) {
+    const Layer& layer = l.graph().layers[static_cast<size_t>(i)];
+    if (l.trains(layer)) saved.add(layer);
+  }
+  return saved.bytes();
 }
 
 double working_bytes(const Lowering& l, const std::vector<int>& layers) {

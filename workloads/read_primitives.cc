@@ -133,6 +133,13 @@ int read_view(LayerReader& r, const TomlTable& t, const std::string& id) {
   return r.builder.view(id, x, read_shape(t, r.builder.shape(x)));
 }
 
+// All positions of all items as one sequence.
+int read_flatten(LayerReader& r, const TomlTable& t, const std::string& id) {
+  const int x = r.input(t);
+  const Shape& in = r.builder.shape(x);
+  return r.builder.view(id, x, {.channels = in.channels, .height = in.rows()});
+}
+
 int read_slice(LayerReader& r, const TomlTable& t, const std::string& id) {
   const int x = r.input(t);
   return r.builder.slice(id, x, read_shape(t, r.builder.shape(x)));
@@ -177,6 +184,7 @@ const std::vector<NamedOp>& primitive_ops() {
                                             {"parameter", read_parameter},
                                             {"input", read_input},
                                             {"view", read_view},
+                                            {"flatten", read_flatten},
                                             {"slice", read_slice},
                                             {"loss", read_loss}};
   return kOps;

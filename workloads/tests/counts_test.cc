@@ -188,5 +188,22 @@ TEST(Counts, HydranetProxies) {
   near(load_workload("hydranet-regnety32gf").training_flops_per_sample(), 42.7e12, 0.002, "32GF training");
 }
 
+// The same proxies on other pictures and clips: their totals were worked out by hand beforehand.
+TEST(Counts, FollowResolutionAndClipLength) {
+  const std::string wide = "height = 960\nwidth = 1280", narrow = "height = 640\nwidth = 960";
+  near(changed("hydranet-regnety16gf", wide, narrow).training_flops_per_sample(), 12.7e12, 0.004, "16GF, 960 x 640");
+  near(changed("hydranet-regnety8gf", wide, narrow).training_flops_per_sample(), 8.30e12, 0.004, "8GF, 960 x 640");
+  near(changed("hydranet-regnety32gf", wide, narrow).training_flops_per_sample(), 22.4e12, 0.004, "32GF, 960 x 640");
+  struct Clip {
+    int frames;
+    double training_flops;
+  };
+  for (const Clip& clip : {Clip{2, 67e12}, Clip{4, 145e12}, Clip{8, 330e12}, Clip{16, 823e12}}) {
+    const std::string frames = fmt::format("frames = {}", clip.frames);
+    near(changed("e2e-video-transformer-1b", "frames = 4", frames).training_flops_per_sample(), clip.training_flops,
+         0.006, frames);
+  }
+}
+
 }  // namespace
 }  // namespace farscale

@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <fstream>
+#include <sstream>
 #include <string>
 
+#include "kernels/module.h"
 #include "workloads/graph.h"
 #include "workloads/read.h"
 
@@ -25,6 +28,18 @@ inline Workload language(const std::string& layers, int64_t tokens, const std::s
       fmt::format("name = \"t\"\nprovenance = \"proxy\"\nsources = [\"test\"]\n{}\n[inputs]\ntokens = {}\n{}", more,
                   tokens, layers),
       "t.toml");
+}
+
+// A shipped file with one line changed and without its expectations.
+inline Workload changed(const std::string& name, const std::string& line, const std::string& other) {
+  std::ifstream file(data_folder("workloads") + "/" + name + ".toml");
+  std::ostringstream text;
+  text << file.rdbuf();
+  std::string all = text.str();
+  const size_t at = all.find(line);
+  if (at == std::string::npos) throw std::runtime_error(name + " has no " + line);
+  all.replace(at, line.size(), other);
+  return parse_workload(all.substr(0, all.find("[expect]")), name);
 }
 
 // Global pooling and a classifier over 1000 classes.
