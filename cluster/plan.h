@@ -62,7 +62,8 @@ struct Site {
 struct Delivery {
   std::string name;
   size_t site = 0;
-  Quantity gpus;
+  Quantity gpus;                       // with a budget: what it buys at the medians
+  std::optional<Quantity> budget_usd;  // spent at the GPU's vendor; then gpus = budget_usd / usd_per_gpu
   PlanDate first;
   std::optional<PlanDate> last;
   Quantity usd_per_gpu;  // paid to the GPU's vendor

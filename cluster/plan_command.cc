@@ -13,24 +13,45 @@ namespace {
 struct PlanOptions {
   std::vector<std::string> plans;
   RunOptions run;
+  std::string need;
+  double budget_usd = 0;
   bool json = false, summary = false, evidence = false;
 };
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
+std::vector<PlanAnswers> answer_questions(const std::vector<Plan>& plans, const PlanOptions& options) {
+  std::vector<PlanAnswers> answers;
+  for (const Plan& plan : plans) {
+    answers.emplace_back();
+    if (!options.need.empty()) answers.back().need = answer_need(plan, parse_need(options.need), options.run);
+    if (options.budget_usd > 0) answers.back().budget = answer_budget(plan, options.budget_usd, options.run);
+  }
+  return answers;
+}
+
+void print_text(const std::vector<PlanReport>& reports, const std::vector<PlanAnswers>& answers,
+                const PlanOptions& options) {
+  for (size_t i = 0; i < reports.size(); ++i) {
+    if (!options.summary) print(plan_text(reports[i], options.evidence) + "\n");
+    if (answers[i].need) print(need_text(*answers[i].need, reports[i].plan) + "\n");
+    if (answers[i].budget) print(budget_text(*answers[i].budget) + "\n");
+  }
+  print(summary_text(reports));
+  if (!options.summary && reports.size() > 1) print("\n" + difference_text(reports));
+}
+
 void run_plans(const PlanOptions& options) {
   std::vector<Plan> plans;  // all are read before the first is run, so that a mistake is told at once
   for (const std::string& name : options.plans) plans.push_back(load_plan(name));
+  const std::vector<PlanAnswers> answers = answer_questions(plans, options);
   std::vector<PlanReport> reports;
   for (const Plan& plan : plans) reports.push_back(run_plan(plan, options.run));
   for (const PlanReport& report : reports)
     for (const std::string& warning : report.warnings)
       std::fprintf(stderr, "%s: %s\n", report.plan.name.c_str(), warning.c_str());
-  if (options.json) return print(plans_json(reports));
-  if (!options.summary)
-    for (const PlanReport& report : reports) print(plan_text(report, options.evidence) + "\n");
-  print(summary_text(reports));
-  if (!options.summary && reports.size() > 1) print("\n" + difference_text(reports));
+  if (options.json) return print(plans_json(reports, answers));
+  print_text(reports, answers, options);
 }
 
 }  // namespace
@@ -44,6 +65,10 @@ void add_plan_command(CLI::App& app, ExitCode&) {
       ->type_name("PLAN");
   command->add_flag("--summary", options->summary, "Only the compact table, one column a plan");
   command->add_flag("--evidence", options->evidence, "List every figure with its evidence and source");
+  command->add_option("--need", options->need,
+                      "GPUs for a training by a date: \"hydranet-regnety16gf:1.4e9 samples by 2025-06-30\"");
+  command->add_option("--budget", options->budget_usd, "What this many USD buy, e.g. 3.5e9")
+      ->check(CLI::PositiveNumber);
   command->add_flag("--json", options->json, "One JSON document on stdout");
   command->add_option("--draws", options->run.draws, "Monte Carlo draws; 0: one nominal run")
       ->check(CLI::Range(0, 1000000))

@@ -9,6 +9,7 @@
 
 #include "cluster/plan_draws.h"
 #include "cluster/predictor.h"
+#include "kernels/error.h"
 
 namespace farscale {
 namespace {
@@ -16,15 +17,33 @@ namespace {
 constexpr size_t kSizes = 64;
 
 // Whole nodes, four times as many each time, twice as many above 4,096 GPUs where communication and stragglers bend.
+// The largest is max_gpus rounded up to a count that models with tensor and pipeline splits can be spread over.
 std::vector<int64_t> predicted_sizes(int gpus_per_node, double max_gpus) {
   std::vector<int64_t> sizes;
-  const auto most_nodes = int64_t(std::max(nodes_of(max_gpus, gpus_per_node), 1.0));
+  const auto least_nodes = int64_t(std::max(nodes_of(max_gpus, gpus_per_node), 1.0));
+  const int64_t unit = round_unit(least_nodes);
+  const int64_t most_nodes = (least_nodes + unit - 1) / unit * unit;
   for (int64_t nodes = 1; nodes < most_nodes; nodes *= nodes * gpus_per_node < 4096 ? 4 : 2)
     sizes.push_back(nodes * gpus_per_node);
   // The last size but one is dropped when the largest is close to it.
   if (sizes.size() > 1 && double(sizes.back()) > 0.8 * double(most_nodes * gpus_per_node)) sizes.pop_back();
   sizes.push_back(most_nodes * gpus_per_node);
   return sizes;
+}
+
+// Predictions at these sizes. Sizes too small for the workload are left out; when none is large enough, the error says
+// so.
+std::vector<Prediction> predict_sizes(const PlanMachine& machine, const std::vector<int64_t>& sizes,
+                                      const PredictOptions& options) {
+  std::vector<Prediction> predictions;
+  for (const int64_t gpus : sizes) {
+    try {
+      predictions.push_back(machine.predict(gpus, options));
+    } catch (const InputError&) {
+      if (gpus == sizes.back()) throw;
+    }
+  }
+  return predictions;
 }
 
 // ln of samples/s per GPU, nominal first, then each draw.
@@ -73,11 +92,15 @@ PlanMachine machine_for(const std::string& workload, const std::string& hardware
 
 DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& failures, double max_gpus,
                              const DeliveryOptions& options)
-    : least_gpus_(machine.gpus_per_node), sizes_(kSizes), columns_(options.draws + 1) {
-  const std::vector<int64_t> at = predicted_sizes(machine.gpus_per_node, max_gpus);
+    : gpus_per_node_(machine.gpus_per_node), sizes_(kSizes), columns_(options.draws + 1) {
   const PredictOptions asked{.layout = options.layout, .draws = std::max(options.draws, 100), .seed = options.seed};
+  std::vector<int64_t> at;
   std::vector<std::vector<float>> rates;
-  for (const int64_t gpus : at) rates.push_back(log_rates(machine.predict(gpus, asked), columns_));
+  for (const Prediction& p : predict_sizes(machine, predicted_sizes(machine.gpus_per_node, max_gpus), asked)) {
+    at.push_back(p.gpus);
+    rates.push_back(log_rates(p, columns_));
+  }
+  least_gpus_ = double(at.front());
   std::vector<FailureDraw> draws = failure_draws(failures, options.draws, options.seed);
   draws.insert(draws.begin(), median_failures(failures));
 
@@ -96,7 +119,7 @@ DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& fai
 
 void DeliveryCurve::add_size(double log_gpus, double share, const std::vector<float>& low,
                              const std::vector<float>& high, const std::vector<FailureDraw>& draws) {
-  const double nodes = std::exp(log_gpus) / least_gpus_;
+  const double nodes = std::exp(log_gpus) / gpus_per_node_;
   for (size_t c = 0; c < size_t(columns_); ++c) {
     const double running = low[c] + share * (high[c] - low[c]) + log_gpus;
     log_running_.push_back(float(running));
@@ -105,13 +128,17 @@ void DeliveryCurve::add_size(double log_gpus, double share, const std::vector<fl
 }
 
 void DeliveryCurve::find_best() {
-  double best = -std::numeric_limits<double>::infinity();
+  std::vector<double> medians;
   for (size_t s = 0; s < sizes_; ++s) {
     const auto row = log_delivered_.begin() + std::ptrdiff_t(s) * columns_;
     std::vector<double> logs(row, row + columns_);
-    const double median = columns_ > 1 ? percentiles(logs).p50 : logs[0];
-    if (median > best) best = median, best_job_gpus_ = least_gpus_ * std::exp(step_ * double(s));
+    medians.push_back(columns_ > 1 ? percentiles(logs).p50 : logs[0]);
   }
+  const auto gpus_at = [this](size_t s) { return least_gpus_ * std::exp(step_ * double(s)); };
+  const auto best = std::max_element(medians.begin(), medians.end());
+  best_job_gpus_ = gpus_at(size_t(best - medians.begin()));
+  const auto near = std::find_if(medians.begin(), medians.end(), [&](double m) { return m >= *best + std::log(0.9); });
+  near_best_gpus_ = gpus_at(size_t(near - medians.begin()));
 }
 
 int64_t DeliveryCurve::jobs_for(double gpus) const {
@@ -119,10 +146,16 @@ int64_t DeliveryCurve::jobs_for(double gpus) const {
 }
 
 DeliveryCurve::Place DeliveryCurve::place(double gpus) const {
-  if (gpus <= least_gpus_) return {0, 0, gpus / least_gpus_};
+  if (gpus <= least_gpus_) return {0, 0, gpus >= least_gpus_ - gpus_per_node_ ? gpus / least_gpus_ : 0};
   const double x = std::min(std::log(gpus / least_gpus_) / step_, double(sizes_ - 1));
   const size_t index = std::min(size_t(x), sizes_ - 2);
   return {index, x - double(index), 1};
+}
+
+int64_t round_unit(int64_t nodes) {
+  int64_t unit = 1;
+  while (unit * 2 <= nodes / 64) unit *= 2;
+  return unit;
 }
 
 double DeliveryCurve::look_up(const std::vector<float>& logs, int column, double gpus) const {

@@ -27,6 +27,10 @@ struct DeliveryOptions {
   uint64_t seed = 1;
 };
 
+// A power of two of nodes to round job sizes to, at most a 64th of them: workloads that are split over tensors and
+// pipelines need counts that divide.
+int64_t round_unit(int64_t nodes);
+
 // Column 0 is nominal (medians of everything); columns 1 … draws are the Monte Carlo draws.
 class DeliveryCurve {
  public:
@@ -40,6 +44,8 @@ class DeliveryCurve {
 
   // The job size, up to max_gpus, beyond which a larger job delivers less (in the median).
   double best_job_gpus() const { return best_job_gpus_; }
+  // The smallest size that delivers 90 % of what the best one does.
+  double near_best_gpus() const { return near_best_gpus_; }
   // Equal jobs that `gpus` are split into so that none is beyond the best size.
   int64_t jobs_for(double gpus) const;
 
@@ -47,7 +53,7 @@ class DeliveryCurve {
   struct Place {
     size_t index;
     double share;
-    double below;  // GPUs under the smallest size count in proportion
+    double below;  // less than the smallest size: a part of a node in proportion, nothing where the workload needs more
   };
   Place place(double gpus) const;
   double look_up(const std::vector<float>& logs, int column, double gpus) const;
@@ -55,11 +61,12 @@ class DeliveryCurve {
                 const std::vector<FailureDraw>& draws);
   void find_best();
 
-  double least_gpus_;
+  double gpus_per_node_;
+  double least_gpus_ = 1;
   double step_;  // ln of the ratio of neighbouring sizes
   size_t sizes_;
   int columns_;
-  double best_job_gpus_ = 0;
+  double best_job_gpus_ = 0, near_best_gpus_ = 0;
   std::vector<float> log_running_, log_delivered_;  // [size][column]
 };
 

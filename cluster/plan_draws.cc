@@ -27,7 +27,7 @@ double quantile_in_place(std::vector<double>& values, double q) {
   std::nth_element(values.begin(), at, values.end());
   if (at + 1 == values.end()) return *at;
   const double next = *std::min_element(at + 1, values.end());
-  return *at + (place - double(lower)) * (next - *at);
+  return next == *at ? next : *at + (place - double(lower)) * (next - *at);  // both may be infinite
 }
 
 }  // namespace

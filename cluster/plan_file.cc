@@ -233,15 +233,29 @@ class PlanReader {
       table.fail(key, fmt::format("expected a day before the plan's end, {}", iso_date(plan_.end)));
   }
 
+  // Either gpus or budget_usd.
+  void read_size(const TomlTable& table, const std::string& owner, Delivery& delivery) {
+    if (!table.has("budget_usd")) {
+      delivery.gpus = figure(table, "gpus", kGpus, owner, "GPUs");
+      return;
+    }
+    if (table.has("gpus")) table.fail("gpus", "expected either gpus or budget_usd, not both");
+    delivery.budget_usd = figure(table, "budget_usd", kPositive, owner, "USD");
+    const Estimate &money = delivery.budget_usd->value, &price = delivery.usd_per_gpu.value;
+    delivery.gpus = {.value = {money.p05 / price.p95, money.p50 / price.p50, money.p95 / price.p05},
+                     .evidence = weakest(delivery.budget_usd->evidence, delivery.usd_per_gpu.evidence),
+                     .source = "budget over price"};
+    if (delivery.gpus.value.p50 < 1) table.fail("budget_usd", "buys less than one GPU at usd_per_gpu");
+  }
+
   void read_delivery(const TomlTable& table) {
     const std::string name = table.text("name");
     const std::string owner = "delivery " + name;
-    Delivery delivery{.name = name,
-                      .site = site_of(table, false),
-                      .gpus = figure(table, "gpus", kGpus, owner, "GPUs"),
-                      .first = date(table, "first", owner),
-                      .last = {},
-                      .usd_per_gpu = figure(table, "usd_per_gpu", {0, 1e7}, owner, "USD")};
+    Delivery delivery{.name = name, .site = site_of(table, false)};
+    delivery.usd_per_gpu =
+        figure(table, "usd_per_gpu", table.has("budget_usd") ? kPositive : kNotNegative, owner, "USD");
+    read_size(table, owner, delivery);
+    delivery.first = date(table, "first", owner);
     check_in_plan(table, "first", delivery.first);
     if (table.has("last")) {
       delivery.last = date(table, "last", owner);

@@ -1,4 +1,5 @@
 // Plans as JSON. Every estimated quantity carries its percentiles; what never happens is null.
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -63,6 +64,7 @@ Json job_json(const JobReport& job) {
           {"kept_samples_per_s", estimate(job.delivered_per_s)},
           {"one_job_kept_samples_per_s", estimate(job.one_job_delivered_per_s)},
           {"best_job_gpus", number(job.best_job_gpus)},
+          {"gpus_for_90_percent_of_best", number(job.near_best_gpus)},
           {"larger_jobs_deliver_less", job.peak_inside},
           {"evidence",
            {{"samples_per_s", name(job.rate_evidence)},
@@ -87,18 +89,45 @@ Json site_json(const SiteReport& site, const Plan& plan) {
           {"verdict", verdicts(site, plan)}};
 }
 
-Json answers_json(const PlanReport& report) {
+Json need_json(const NeedAnswer& answer, const Plan& plan) {
+  Plan to_date = plan;
+  to_date.end = std::max(plan.end, answer.need.by);
+  return {{"workload", answer.need.workload},
+          {"samples", answer.need.samples},
+          {"by", iso_date(answer.need.by)},
+          {"site", answer.site},
+          {"feasible_share", answer.feasible_share},
+          {"gpus", estimate(answer.gpus)},
+          {"best_job_gpus", number(answer.best_job_gpus)},
+          {"most_samples", estimate(answer.most_samples)},
+          {"verdict", answer.verdict},
+          {"plan_in_time_share", answer.plan_share},
+          {"plan_date", dates(to_date, answer.plan_day)}};
+}
+
+Json budget_json(const BudgetAnswer& answer) {
+  return {{"usd", answer.usd},
+          {"site", answer.site},
+          {"gpus_when_spent_at_the_vendor", estimate(answer.gpus_of_vendor)},
+          {"gpus_when_spent_on_clusters", estimate(answer.gpus_of_cluster)},
+          {"kept_samples_per_s", estimate(answer.kept_per_s)}};
+}
+
+Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
   Json sites = Json::array(), organisations = Json::array();
   for (const SiteReport& site : report.sites) sites.push_back(site_json(site, report.plan));
   for (const OrganisationOutcomes& one : by_organisation(report))
     organisations.push_back({{"organisation", one.name}, {"totals", totals_json(one.outcomes)}});
-  return {{"complete_date", dates(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate)},
-          {"job", job_json(report.largest_site().job)},
-          {"sites", sites},
-          {"organisations", organisations}};
+  Json answers = {{"complete_date", dates(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate)},
+                  {"job", job_json(report.largest_site().job)},
+                  {"sites", sites},
+                  {"organisations", organisations}};
+  if (asked.need) answers["need"] = need_json(*asked.need, report.plan);
+  if (asked.budget) answers["budget"] = budget_json(*asked.budget);
+  return answers;
 }
 
-Json plan_json(const PlanReport& report) {
+Json plan_json(const PlanReport& report, const PlanAnswers& asked) {
   Json evidence = Json::array();
   for (const EvidenceLine& line : report.evidence)
     evidence.push_back({{"what", line.what}, {"evidence", name(line.evidence)}, {"source", line.source}});
@@ -111,7 +140,7 @@ Json plan_json(const PlanReport& report) {
           {"seed", report.options.seed},
           {"timeline", timeline_json(report)},
           {"totals", totals_json(report.outcomes)},
-          {"answers", answers_json(report)},
+          {"answers", answers_json(report, asked)},
           {"notes", report.plan.notes},
           {"warnings", report.warnings},
           {"evidence", evidence}};
@@ -119,9 +148,10 @@ Json plan_json(const PlanReport& report) {
 
 }  // namespace
 
-std::string plans_json(const std::vector<PlanReport>& reports) {
+std::string plans_json(const std::vector<PlanReport>& reports, const std::vector<PlanAnswers>& answers) {
   Json plans = Json::array();
-  for (const PlanReport& report : reports) plans.push_back(plan_json(report));
+  for (size_t i = 0; i < reports.size(); ++i)
+    plans.push_back(plan_json(reports[i], i < answers.size() ? answers[i] : PlanAnswers{}));
   return Json{{"plans", plans}}.dump(2) + "\n";
 }
 

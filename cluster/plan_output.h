@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/plan_questions.h"
 #include "cluster/plan_run.h"
 
 namespace farscale {
@@ -15,7 +16,8 @@ std::string summary_text(const std::vector<PlanReport>& reports);
 // Each plan against the first: the difference of totals with its range over common random numbers.
 std::string difference_text(const std::vector<PlanReport>& reports);
 // {"plans":[{"name","timeline":[…],"totals":{…},"answers":{…},"evidence":[…]}]}, estimates as {"p05","p50","p95"}.
-std::string plans_json(const std::vector<PlanReport>& reports);
+// `answers`, when not empty, has one entry a report.
+std::string plans_json(const std::vector<PlanReport>& reports, const std::vector<PlanAnswers>& answers = {});
 
 // Sentences on job size: what one job delivers, where more GPUs deliver less, how the fleet is split.
 std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan);
@@ -27,8 +29,11 @@ struct OrganisationOutcomes {
 };
 std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report);
 
+// "180,000": two digits, for sizes found on a grid.
+std::string about_count(double count);
 // "3.41 M (2.90–4.10)", one prefix for all three; the value alone when there is no range.
 std::string si_range(const Estimate& value, const std::string& unit = "");
+std::string usd_range(const Estimate& value);  // "2.24 billion USD (1.73–3.09)"
 std::string percent_range(const Estimate& value);
 std::string time_range(const Estimate& value_s);
 // The date `days` after a plan's start; "not by 2025-12-31" when that is beyond its end.

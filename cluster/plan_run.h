@@ -16,6 +16,7 @@ namespace farscale {
 struct RunOptions {
   int draws = 1000;  // 0: one nominal run, every range a point
   uint64_t seed = 1;
+  double target_samples = 0;  // when a site has kept this many; 0: not asked
 };
 
 // Sums over a plan's time; the order of kTotals in plan_run.cc.
@@ -78,6 +79,7 @@ struct JobReport {
   Estimate samples_per_s;    // all jobs, while they run
   Estimate delivered_per_s;  // times goodput
   double best_job_gpus = 0;
+  double near_best_gpus = 0;         // a job of this size keeps 90 % of what the best one keeps
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
   Estimate one_job_delivered_per_s;  // the whole fleet as one job
   Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed;
@@ -90,6 +92,7 @@ struct SiteReport {
   Outcomes outcomes;
   std::vector<Period> periods;  // of the nominal run
   JobReport job;
+  Outcome target_day;  // first day with the target's samples kept; the plan's length when never
 };
 
 struct PlanReport {

@@ -29,7 +29,12 @@ SiteFigures::SiteFigures(const Plan& plan, size_t site_index, const Quantity& no
     if (d.site != site_index) continue;
     lots_.push_back({day_stream(d.first, d.name + " dates"), day_stream(d.last.value_or(d.first), d.name + " dates"),
                      stream(d.gpus, d.name + " gpus"), stream(d.usd_per_gpu, "price of " + site.hardware)});
-    if (!d.last) lots_.back().last_day = lots_.back().first_day;
+    Lot& lot = lots_.back();
+    if (!d.last) lot.last_day = lot.first_day;
+    if (d.budget_usd) {
+      lot.gpus = stream(*d.budget_usd, d.name + " budget");
+      for (size_t c = 0; c < lot.gpus.size(); ++c) lot.gpus[c] /= std::max(lot.usd[c], 1.0);
+    }
   }
   for (const Rental& r : plan.rentals) {
     if (r.site != site_index) continue;

@@ -39,6 +39,7 @@ SiteRun::SiteRun(const Plan& plan, size_t index, const RunOptions& options, Plan
       spare_share_(quantity_draws(plan.training.spare_share, options.seed, "spare share", options.draws)) {
   spare_share_.insert(spare_share_.begin(), plan.training.spare_share.value.p50);
   for (Outcome& outcome : outcomes_) outcome.columns.assign(columns(), 0.0);
+  target_day_.columns.assign(columns(), double(plan.days()));
 }
 
 void SiteRun::run(int column, std::vector<MonthColumns>& months, std::vector<double>& fleet_stored) {
@@ -52,6 +53,8 @@ void SiteRun::run(int column, std::vector<MonthColumns>& months, std::vector<dou
     const SiteDay& day = days_[size_t(d)];
     const double delivered_per_s = fleet_rate(column, day.in_service, true);
     add(Total::kSamples, delivered_per_s * kDay_s);
+    double& target_day = target_day_.columns[size_t(column)];
+    if (target_day == plan_.days() && sum[size_t(Total::kSamples)] >= options_.target_samples) target_day = d;
     add(Total::kServiceGpuDays, day.in_service);
     add(Total::kIdleGpuDays, day.idle());
     add(Total::kStoredGpuDays, day.stored);
@@ -75,7 +78,9 @@ SiteReport SiteRun::report() {
                     .gpus = figures_.gpus(0),
                     .outcomes = {},
                     .periods = periods(),
-                    .job = job()};
+                    .job = job(),
+                    .target_day = target_day_};
+  report.target_day.estimate = estimate_of(target_day_.columns);
   for (Outcome& outcome : outcomes_) outcome.estimate = estimate_of(outcome.columns);
   report.outcomes = std::move(outcomes_);
   return report;
@@ -146,12 +151,17 @@ JobReport SiteRun::job() const {
   job.training_gpus = training_gpus(0, job.in_service);
   job.jobs = jobs(job.training_gpus);
   const int node = machine_.gpus_per_node;
-  const auto whole_nodes = [node](double gpus) { return std::max<int64_t>(1, int64_t(gpus / node + 1e-9)) * node; };
-  job.job_gpus = whole_nodes(job.training_gpus / double(job.jobs));
-  job.prediction = machine_.predict(
-      job.job_gpus, {.layout = plan_.training.layout, .draws = std::max(options_.draws, 100), .seed = options_.seed});
+  const PredictOptions asked{
+      .layout = plan_.training.layout, .draws = std::max(options_.draws, 100), .seed = options_.seed};
+  const int64_t nodes = std::max<int64_t>(1, int64_t(job.training_gpus / double(job.jobs) / node + 1e-9));
+  const int64_t round_nodes = nodes / round_unit(nodes) * round_unit(nodes);
+  job.prediction = machine_.predict(round_nodes * node, asked);
+  const Layout& layout = job.prediction.layout;
+  if (layout.tp * layout.pp * layout.cp == 1) job.prediction = machine_.predict(nodes * node, asked);
+  job.job_gpus = job.prediction.gpus;
   job.goodput = job_goodput(plan_.failures, job.job_gpus, node, std::max(options_.draws, 100), options_.seed);
   job.best_job_gpus = curve_.best_job_gpus();
+  job.near_best_gpus = curve_.near_best_gpus();
   job.peak_inside = job.best_job_gpus < 0.98 * job.training_gpus;
   add_rates(job);
   job.rate_evidence = weakest_of(job.prediction.evidence);

@@ -46,6 +46,7 @@ class SiteRun {
   DeliveryCurve curve_;
   std::vector<double> spare_share_;
   Outcomes outcomes_;
+  Outcome target_day_;
   std::vector<SiteDay> days_, nominal_days_;
 };
 

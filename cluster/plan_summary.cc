@@ -50,7 +50,7 @@ std::string jobs_text(const FleetRates& fleet) {
 }
 
 std::string best_size_text(const JobReport& job) {
-  return job.peak_inside ? fmt::format("{} GPUs", format_count(job.best_job_gpus)) : "the whole fleet";
+  return job.peak_inside ? fmt::format("{} GPUs", about_count(job.best_job_gpus)) : "the whole fleet";
 }
 
 // Megawatts when the fleet is largest.

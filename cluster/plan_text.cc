@@ -28,11 +28,14 @@ std::string digits(double value) {
 
 bool is_point(const Estimate& value) { return value.p05 == value.p95; }
 
+// "3.41 M (2.90–4.10)"; "to" where a minus would meet the dash; the unit after the range when the middle is 0.
 std::string range_of(const Estimate& value, double factor, const std::string& unit) {
   const std::string space = unit.empty() ? "" : " " + unit;
-  const std::string middle = digits(value.p50 / factor) + space;
-  if (is_point(value)) return middle;
-  return fmt::format("{} ({}–{})", middle, digits(value.p05 / factor), digits(value.p95 / factor));
+  if (is_point(value)) return digits(value.p50 / factor) + space;
+  const std::string range = fmt::format("{}{}{}", digits(value.p05 / factor),
+                                        value.p05 < 0 || value.p95 < 0 ? " to " : "–", digits(value.p95 / factor));
+  if (value.p50 == 0) return fmt::format("0 ({}{})", range, space);
+  return fmt::format("{}{} ({})", digits(value.p50 / factor), space, range);
 }
 
 std::string count_range(const Estimate& value) {
@@ -77,12 +80,12 @@ std::string totals_text(const PlanReport& report) {
   table.add({"  of them in a warehouse", si_range(at(Total::kStoredGpuDays))});
   table.add({"GPUs in a warehouse, worst day", count_range(at(Total::kPeakStored))});
   table.add({"energy", range_of(at(Total::kEnergyMwh), 1e3, "GWh")});
-  table.add({"clusters bought", range_of(at(Total::kCapitalUsd), 1e6, "MUSD")});
-  table.add({"energy and rent", range_of({at(Total::kEnergyUsd).p05 + at(Total::kRentUsd).p05,
-                                          at(Total::kEnergyUsd).p50 + at(Total::kRentUsd).p50,
-                                          at(Total::kEnergyUsd).p95 + at(Total::kRentUsd).p95},
-                                         1e6, "MUSD")});
-  table.add({"written off while GPUs stood idle", range_of(at(Total::kIdleUsd), 1e6, "MUSD")});
+  table.add({"clusters bought", usd_range(at(Total::kCapitalUsd))});
+  Outcome running = report.outcomes[size_t(Total::kEnergyUsd)];
+  for (size_t c = 0; c < running.columns.size(); ++c)
+    running.columns[c] += report.outcomes[size_t(Total::kRentUsd)].columns[c];
+  table.add({"energy and rent", usd_range(estimate_of(running.columns))});
+  table.add({"written off while GPUs stood idle", usd_range(at(Total::kIdleUsd))});
   table.add({"cost of a million samples, capital written off", range_of(estimate_of(unit_cost.columns), 1, "USD")});
   return table.str();
 }
@@ -130,9 +133,19 @@ std::string evidence_text(const PlanReport& report, bool in_full) {
 
 }  // namespace
 
+std::string about_count(double count) {
+  const double unit = std::pow(10.0, std::floor(std::log10(std::max(count, 1.0))) - 1);
+  return format_count(std::round(count / unit) * unit);
+}
+
 std::string si_range(const Estimate& value, const std::string& unit) {
   const Scale scale = scale_of(value.p50 != 0 ? value.p50 : value.p95);
   return range_of(value, scale.factor, scale.prefix + unit);
+}
+
+std::string usd_range(const Estimate& value) {
+  if (std::abs(value.p50) >= 0.9995e9) return range_of(value, 1e9, "billion USD");
+  return std::abs(value.p50) >= 0.9995e6 ? range_of(value, 1e6, "million USD") : range_of(value, 1, "USD");
 }
 
 std::string percent_range(const Estimate& value) { return range_of(value, 0.01, "%"); }
@@ -167,8 +180,8 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
   if (job.peak_inside) {
     lines.push_back(
         fmt::format("More GPUs in one job deliver less beyond about {}: failures and restarts, communication "
-                    "and stragglers cost more than the added GPUs give.",
-                    format_count(job.best_job_gpus)));
+                    "and stragglers cost more than the added GPUs give. {} GPUs already keep 90 % of that.",
+                    about_count(job.best_job_gpus), about_count(job.near_best_gpus)));
     if (plan.training.jobs == 1) lines.push_back("jobs = \"auto\" would split the fleet.");
   } else {
     lines.push_back("Up to this size a larger job still delivers more.");

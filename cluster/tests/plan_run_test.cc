@@ -9,6 +9,7 @@
 
 #include "cluster/plan_draws.h"
 #include "cluster/plan_output.h"
+#include "kernels/error.h"
 
 namespace farscale {
 namespace {
@@ -244,6 +245,87 @@ TEST(PlanText, TablesSayWhatAManagerNeeds) {
     EXPECT_THAT(summary, testing::HasSubstr(word));
   EXPECT_THAT(difference_text({a, b}), testing::HasSubstr("6.00 k, more in 100 %"));  // 200 GPUs for 30 days
   EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits for: hall 2024-06-01 to 2024-06-30"));
+}
+
+TEST(PlanQuestions, NeedIsReadAndMistakesAreTold) {
+  const Need need = parse_need("hydranet-regnety16gf:1.4e9 samples by 2025-06-30");
+  EXPECT_EQ(need.workload, "hydranet-regnety16gf");
+  EXPECT_DOUBLE_EQ(need.samples, 1.4e9);
+  EXPECT_EQ(iso_date(need.by), "2025-06-30");
+  for (const char* wrong :
+       {"", "w", "w:1e9", "w:1e9 samples", "w:x samples by 2025-06-30", "w:-1 samples by 2025-06-30",
+        "w:1e9 samples by 2025-02-30", "w:1e999 samples by 2025-06-30"})
+    EXPECT_THROW(parse_need(wrong), InputError) << wrong;
+  EXPECT_THROW(answer_need(simple_plan(), parse_need("w:1 samples by 2024-05-31"), {.draws = 0}, steady_machine),
+               InputError);
+}
+
+TEST(PlanQuestions, NeedByHand) {
+  // 100 days at 10 samples/s a GPU without failures: 1,000 GPUs keep 86.4e9 samples.
+  const Need need{.workload = "w", .samples = 86.4e9, .by = kStart + std::chrono::days(99)};
+  const NeedAnswer answer = answer_need(simple_plan(), need, {.draws = 1000}, steady_machine);
+  EXPECT_NEAR(answer.gpus.p50, 1000, 5);
+  EXPECT_NEAR(answer.gpus.p05, 1000 / 1.2, 10);
+  EXPECT_NEAR(answer.gpus.p95, 1000 / 0.8, 15);
+  EXPECT_EQ(answer.feasible_share, 1);
+  EXPECT_LT(answer.plan_share, 0.01);  // the plan's 1,000 GPUs come into service on day 30 only
+  const Need less{.workload = "w", .samples = 30.24e9, .by = kStart + std::chrono::days(99)};  // 35 days of them
+  const NeedAnswer in_time = answer_need(simple_plan(), less, {.draws = 0}, steady_machine);
+  EXPECT_NEAR(in_time.plan_day.p50, 30 + 35 - 1, 1);
+  EXPECT_EQ(in_time.plan_share, 1);
+}
+
+TEST(PlanQuestions, NoNumberOfGpusSuffices) {
+  const Plan plan = large_plan(1000, 1);
+  // The best job keeps about 47,400 GPUs' worth of samples (failures of RSC-1, 30 s checkpoints, 600 s restarts).
+  const double most = 47.4e3 * 10 * 100 * 86400;
+  const Day by = kStart + std::chrono::days(99);
+  const NeedAnswer never = answer_need(plan, {"w", 1.05 * most, by}, {.draws = 0}, steady_machine);
+  EXPECT_EQ(never.feasible_share, 0);
+  EXPECT_TRUE(std::isinf(never.gpus.p50));
+  EXPECT_THAT(never.verdict, testing::AllOf(testing::HasSubstr("No number of GPUs"), testing::HasSubstr("failures")));
+  const NeedAnswer barely = answer_need(plan, {"w", 0.95 * most, by}, {.draws = 0}, steady_machine);
+  EXPECT_EQ(barely.feasible_share, 1);
+  EXPECT_LT(barely.gpus.p50, 150e3);
+  EXPECT_GT(barely.gpus.p50, 95e3);
+}
+
+TEST(PlanQuestions, BudgetByHand) {
+  const BudgetAnswer answer = answer_budget(simple_plan(), 3e9, {.draws = 0}, steady_machine);
+  EXPECT_NEAR(answer.gpus_of_vendor.p50, 100e3, 1);
+  EXPECT_NEAR(answer.gpus_of_cluster.p50, 100e3 * 2 / 3, 1);
+  EXPECT_NEAR(answer.kept_per_s.p50, 100e3 * 2 / 3 * 10, 100);
+}
+
+TEST(PlanRun, BudgetedDelivery) {
+  Plan plan = simple_plan();
+  plan.deliveries[0].budget_usd = between(24e6, 30e6, 36e6);
+  const PlanReport report = run_plan(plan, {.draws = 1000}, steady_machine);
+  EXPECT_NEAR(report.timeline.back().delivered.p50, 1000, 5);
+  EXPECT_NEAR(report.timeline.back().delivered.p95, 1200, 10);
+  EXPECT_NEAR(report.outcomes[size_t(Total::kCapitalUsd)].estimate.p95, 36e6 * 1.5, 0.5e6);
+}
+
+// A workload too large for one node, and splits that need round counts.
+PlanMachine large_model_machine(const std::string&, const std::string&) {
+  PlanMachine machine = steady_machine("", "");
+  machine.predict = [](int64_t gpus, const PredictOptions& options) {
+    if (gpus < 256 || gpus % 64 != 0) throw InputError("does not fit");
+    Prediction prediction = steady_machine("", "").predict(gpus, options);
+    prediction.layout.tp = 8;
+    return prediction;
+  };
+  return machine;
+}
+
+TEST(PlanRun, LargeModelsTrainFromTheirLeastSizeOn) {
+  const DeliveryCurve curve(large_model_machine("", ""), no_failures(), 9001, {.draws = 0});
+  EXPECT_EQ(curve.samples_per_s(0, 100), 0);
+  EXPECT_NEAR(curve.samples_per_s(0, 2000), 20000, 1);
+  const PlanReport report = run_plan(large_plan(9001, 1), {.draws = 0}, large_model_machine);
+  EXPECT_EQ(report.sites[0].job.job_gpus % 64, 0);
+  EXPECT_GT(report.sites[0].job.job_gpus, 8800);
+  EXPECT_THROW(run_plan(large_plan(100, 1), {.draws = 0}, large_model_machine), InputError);
 }
 
 TEST(Draws, AreStratifiedAndIndependentByName) {
