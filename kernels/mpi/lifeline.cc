@@ -21,22 +21,23 @@ namespace farscale {
 namespace {
 
 constexpr int kTick_ms = 500;
-constexpr char kStop = 'q', kTerminated = 't';
+constexpr char kStop = 'q', kTerminated = 't', kNews = 'n';
 
 // The one global: a signal handler can reach nothing else.
 std::atomic<int> signal_pipe{-1};
 
-void on_terminate(int) {
+void on_signal(int signal) {
   const int fd = signal_pipe.load();
-  if (fd >= 0) [[maybe_unused]]
-    const auto ignored = ::write(fd, &kTerminated, 1);
+  const char* news = signal == SIGTERM ? &kTerminated : &kNews;
+  if (fd < 0) return;
+  [[maybe_unused]] const auto ignored = ::write(fd, news, 1);
 }
 
-void catch_terminate(void (*handler)(int)) {
+void handle(int signal, void (*handler)(int)) {
   struct sigaction action = {};
   action.sa_handler = handler;
   action.sa_flags = SA_RESTART;
-  ::sigaction(SIGTERM, &action, nullptr);
+  ::sigaction(signal, &action, nullptr);
 }
 
 std::string described(const Peer& peer) {
@@ -100,13 +101,17 @@ void Lifeline::start(double deadline_s, std::function<void(const std::string&)> 
       watched.gone = true;
   }
   signal_pipe = pipe_[1];
-  catch_terminate(on_terminate);
+  handle(SIGTERM, on_signal);
+  // MPICH's launcher, told to leave cleaning up to the ranks, sends this to the others when one dies: not the end of
+  // us.
+  handle(SIGUSR1, on_signal);
   thread_ = std::thread([this] { watch(); });
 }
 
 void Lifeline::stop() {
   if (!thread_.joinable()) return;
-  catch_terminate(SIG_DFL);
+  handle(SIGTERM, SIG_DFL);
+  handle(SIGUSR1, SIG_IGN);
   signal_pipe = -1;
   [[maybe_unused]] const auto ignored = ::write(pipe_[1], &kStop, 1);
   thread_.join();
@@ -146,7 +151,7 @@ bool Lifeline::wait_for_news(bool& terminated) {
   char news = 0;
   while (::read(pipe_[0], &news, 1) == 1) {
     if (news == kStop) return false;
-    terminated = true;
+    terminated = terminated || news == kTerminated;
   }
   return true;
 }
@@ -223,7 +228,7 @@ void Lifeline::report(const std::string& message, bool terminated) {
   if (!first) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   lost_(message);
   if (!terminated) return;
-  catch_terminate(SIG_DFL);
+  handle(SIGTERM, SIG_DFL);
   ::raise(SIGTERM);
 }
 

@@ -2,11 +2,13 @@
 // farscale-mpi-mpich.so.
 #include <fmt/format.h>
 #include <mpi.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
@@ -270,12 +272,22 @@ void yield_when_waiting() {
   if (crowded) ::setenv("MPIR_CVAR_POLLS_BEFORE_YIELD", "1", 0);
 }
 
+// MPICH's launcher (Hydra 4.0.2, even with -disable-auto-cleanup) sends SIGKILL to the process groups of all other
+// ranks the moment one dies: nobody is left to save and to say which it was. scripts/launch therefore starts each rank
+// through setsid --wait, out of that reach; this signal tells the rank that its launcher's end of the line is gone.
+void end_with_the_launcher() {
+#ifdef MPICH_VERSION
+  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+#endif
+}
+
 Maybe<std::unique_ptr<World>> open() {
   using Result = Maybe<std::unique_ptr<World>>;
   int initialized = 0;
   MPI_Initialized(&initialized);
   if (initialized != 0) return Result::absent("MPI was started already in this process");
   yield_when_waiting();
+  end_with_the_launcher();
   int threads = MPI_THREAD_SINGLE;
   FARSCALE_MPI(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &threads));
   return Result(std::make_unique<MpiWorld>(std::make_shared<Session>(threads), MPI_COMM_WORLD));

@@ -122,6 +122,17 @@ TEST(Lifeline, AnotherProcessWithTheSameNumberIsNotWatched) {
   EXPECT_EQ(listener.wait(1.2), "");
 }
 
+TEST(Lifeline, TheLaunchersHintThatARankDiedDoesNotEndThisOne) {
+  const Child one;
+  Lifeline lifeline(0, {peer(0, ::getpid()), peer(1, one.pid())});
+  Listener listener;
+  lifeline.start(60, listener.callback());
+  ::raise(SIGUSR1);
+  EXPECT_EQ(listener.wait(0.3), "");
+  one.signal(SIGKILL);
+  EXPECT_THAT(listener.wait(), HasSubstr("rank 1"));
+}
+
 TEST(LifelineDeathTest, TerminationTellsWhoIsThereThenEndsTheProcess) {
   testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(
