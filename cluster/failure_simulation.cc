@@ -77,7 +77,8 @@ FailureOutcome simulate_failures(const FailureRun& run, uint64_t seed) {
   return JobHistory(run, seed).play();
 }
 
-FailureStudy study_failures(const FailureRun& run, int replicas, uint64_t seed, int threads) {
+FailureStudy study_failures(const FailureRun& run, int replicas, uint64_t seed, int threads,
+                            const std::function<void(double)>& progress) {
   if (replicas < 1) throw InputError("at least one replica is needed");
   std::vector<FailureOutcome> outcomes(static_cast<size_t>(replicas));
   const int cores = threads > 0 ? threads : int(std::max(1U, std::thread::hardware_concurrency()));
@@ -85,7 +86,10 @@ FailureStudy study_failures(const FailureRun& run, int replicas, uint64_t seed, 
   std::vector<std::thread> pool;
   for (int worker = 0; worker < workers; ++worker)
     pool.emplace_back([&, worker] {
-      for (int i = worker; i < replicas; i += workers) outcomes[size_t(i)] = simulate_failures(run, seed + uint64_t(i));
+      for (int i = worker; i < replicas; i += workers) {
+        outcomes[size_t(i)] = simulate_failures(run, seed + uint64_t(i));
+        if (progress && worker == 0) progress(double(i + 1) / replicas);
+      }
     });
   for (std::thread& thread : pool) thread.join();
   FailureStudy study;

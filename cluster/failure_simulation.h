@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
 #include "cluster/goodput.h"
 
@@ -35,7 +36,9 @@ struct FailureStudy {
   double mean_goodput = 0;
   double failures = 0;  // all histories together
 };
-FailureStudy study_failures(const FailureRun& run, int replicas, uint64_t seed, int threads = 0);
+// `progress`, when given, is told the share done, from one thread.
+FailureStudy study_failures(const FailureRun& run, int replicas, uint64_t seed, int threads = 0,
+                            const std::function<void(double)>& progress = {});
 
 // Spare nodes with which a failure finds one free with probability `certainty`, when nodes in repair are Poisson
 // distributed with mean rate x turnaround (Palm's theorem).

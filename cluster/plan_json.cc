@@ -66,6 +66,8 @@ Json job_json(const JobReport& job) {
           {"best_job_gpus", number(job.best_job_gpus)},
           {"gpus_for_90_percent_of_best", number(job.near_best_gpus)},
           {"larger_jobs_deliver_less", job.peak_inside},
+          {"spare_pool_nodes", number(job.spare_pool_nodes)},
+          {"spares_needed_nodes", number(job.spares_needed_nodes)},
           {"evidence",
            {{"samples_per_s", name(job.rate_evidence)},
             {"mtbf_s", name(job.mtbf_evidence)},
@@ -113,6 +115,17 @@ Json budget_json(const BudgetAnswer& answer) {
           {"kept_samples_per_s", estimate(answer.kept_per_s)}};
 }
 
+Json failures_json(const FailureAnswer& answer) {
+  return {{"site", answer.site},
+          {"days", answer.run.days},
+          {"histories", answer.replicas},
+          {"failures", answer.study.failures},
+          {"goodput", estimate(answer.study.goodput)},
+          {"mean_goodput", answer.study.mean_goodput},
+          {"closed_form_goodput", answer.closed_form},
+          {"waiting_for_spares_share", estimate(answer.study.waiting_share)}};
+}
+
 Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
   Json sites = Json::array(), organisations = Json::array();
   for (const SiteReport& site : report.sites) sites.push_back(site_json(site, report.plan));
@@ -124,6 +137,7 @@ Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
                   {"organisations", organisations}};
   if (asked.need) answers["need"] = need_json(*asked.need, report.plan);
   if (asked.budget) answers["budget"] = budget_json(*asked.budget);
+  if (asked.failures) answers["failures"] = failures_json(*asked.failures);
   return answers;
 }
 

@@ -195,6 +195,25 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
           .kept_per_s = estimate_of(kept)};
 }
 
+FailureAnswer answer_failures(const PlanReport& report, int replicas, const std::function<void(double)>& progress) {
+  const SiteReport& site = report.largest_site();
+  FailureAnswer answer{.site = site.name, .run = site.job.failure_run, .replicas = replicas};
+  answer.study = study_failures(answer.run, replicas, report.options.seed, 0, progress);
+  answer.closed_form = answer.run.failures.goodput(answer.run.nodes);
+  return answer;
+}
+
+std::string failures_text(const FailureAnswer& answer) {
+  return fmt::format(
+      "{}, one job for {:.0f} days failure by failure ({} histories, {} failures): goodput {}, in closed form {}; it "
+      "waits "
+      "for a spare node {} of the time.\n",
+      answer.site, answer.run.days, answer.replicas,
+      si_range({answer.study.failures, answer.study.failures, answer.study.failures}),
+      percent_range(answer.study.goodput), format_percent(answer.closed_form),
+      percent_range(answer.study.waiting_share));
+}
+
 std::string need_text(const NeedAnswer& answer, const Plan& plan) {
   Plan to_date = plan;
   to_date.end = std::max(plan.end, answer.need.by);

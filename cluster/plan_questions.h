@@ -38,10 +38,20 @@ struct BudgetAnswer {
   Estimate kept_per_s;       // samples/s of the latter in service, split where one job would be too large
 };
 
+// One year of a plan's largest job, failure by failure, beside the closed form.
+struct FailureAnswer {
+  std::string site;
+  FailureRun run;
+  int replicas = 0;
+  FailureStudy study;
+  double closed_form = 0;  // Daly's goodput at the same (median) figures
+};
+
 // What was asked of one plan.
 struct PlanAnswers {
   std::optional<NeedAnswer> need;
   std::optional<BudgetAnswer> budget;
+  std::optional<FailureAnswer> failures;
 };
 
 NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& options,
@@ -49,6 +59,10 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
 BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& options,
                            const MachineSource& machines = machine_for);
 
+// Needs the plan's report: the job is that of its largest site.
+FailureAnswer answer_failures(const PlanReport& report, int replicas, const std::function<void(double)>& progress = {});
+
+std::string failures_text(const FailureAnswer& answer);
 std::string need_text(const NeedAnswer& answer, const Plan& plan);
 std::string budget_text(const BudgetAnswer& answer);
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/failure_simulation.h"
 #include "cluster/plan.h"
 #include "cluster/plan_bringup.h"
 #include "cluster/plan_delivery.h"
@@ -82,6 +83,9 @@ struct JobReport {
   double near_best_gpus = 0;         // a job of this size keeps 90 % of what the best one keeps
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
   Estimate one_job_delivered_per_s;  // the whole fleet as one job
+  double spare_pool_nodes = 0;       // hot spares and nodes in repair together; 0 for rented GPUs
+  double spares_needed_nodes = 0;    // pool with which 99.9 % of failures find a spare at once
+  FailureRun failure_run;            // the job as a failure simulation, one year
   Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed;
   Evidence goodput_evidence = Evidence::kAssumed, power_evidence = Evidence::kAssumed;
 };

@@ -164,6 +164,7 @@ JobReport SiteRun::job() const {
   job.near_best_gpus = curve_.near_best_gpus();
   job.peak_inside = job.best_job_gpus < 0.98 * job.training_gpus;
   add_rates(job);
+  add_spares(job);
   job.rate_evidence = weakest_of(job.prediction.evidence);
   job.mtbf_evidence = plan_.failures.node_failures_per_day.evidence;
   job.goodput_evidence =
@@ -172,6 +173,21 @@ JobReport SiteRun::job() const {
   job.power_evidence =
       weakest(machine_.node_power_w.evidence, weakest(site_.pue.evidence, site_.fabric_share.evidence));
   return job;
+}
+
+// Nodes in repair are out of service already: they and the hot spares make up the pool that failures draw from.
+void SiteRun::add_spares(JobReport& job) const {
+  job.failure_run = {.failures = median_failures(plan_.failures),
+                     .nodes = nodes_of(double(job.job_gpus), machine_.gpus_per_node)};
+  if (site_.rented) return;
+  job.failure_run.repair_share = site_.pipeline.repair_share.value.p50;
+  job.failure_run.repair_days = site_.pipeline.repair_days.value.p50;
+  FailureRun fleet = job.failure_run;
+  fleet.nodes *= double(job.jobs);
+  const double in_repair = fleet.failures.node_failures_per_day * fleet.nodes * fleet.repair_share * fleet.repair_days;
+  job.spare_pool_nodes = in_repair + (job.in_service - job.training_gpus) / machine_.gpus_per_node;
+  job.spares_needed_nodes = double(spares_needed(fleet, 0.999));
+  job.failure_run.spare_nodes = int64_t(job.spare_pool_nodes / double(job.jobs));
 }
 
 void SiteRun::add_rates(JobReport& job) const {

@@ -37,6 +37,7 @@ class SiteRun {
   std::vector<Period> periods() const;
   JobReport job() const;
   void add_rates(JobReport& job) const;
+  void add_spares(JobReport& job) const;
 
   const Plan& plan_;
   const Site& site_;

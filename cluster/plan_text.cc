@@ -186,6 +186,11 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
   } else {
     lines.push_back("Up to this size a larger job still delivers more.");
   }
+  if (job.spares_needed_nodes > 0)
+    lines.push_back(fmt::format(
+        "99.9 % of failures find a spare at once with {} nodes of spares and repairs together; the plan has {}{}.",
+        format_count(job.spares_needed_nodes), format_count(job.spare_pool_nodes),
+        job.spare_pool_nodes < job.spares_needed_nodes ? ": too few" : ""));
   if (!job.prediction.binding.empty())
     lines.push_back(fmt::format("A step takes {}, most of it {}; checkpoint every {}.",
                                 time_range(job.prediction.step_time_s), job.prediction.binding,
