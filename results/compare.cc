@@ -22,6 +22,9 @@ constexpr double kAlpha = 0.025;  // one side of 95 %
 constexpr size_t kEnoughLaunches = 3;
 constexpr double kSharedSpread = 0.2;
 
+// Below this no order statistics enclose the median with 95 %, and no verdict is given.
+constexpr size_t kLeastSamples = 6;
+
 // One case over the launches of a side.
 struct Side {
   std::vector<const Record*> records;
@@ -128,16 +131,20 @@ void add_timings(const Side& base, const Side& other, const CompareOptions& opti
   item.other_s = median_of_medians(other.samples);
   item.ratio = {.ratio = item.other_s / item.baseline_s,
                 .interval95 = {quantile(draws, kAlpha), quantile(draws, 1 - kAlpha)}};
-  // Both the medians and the ranks have to say so: the bootstrap of a median is too sure of itself far from the middle.
+  if (options.metric == "time") {
+    const Rate rate = rate_of(*base.records[0], item.baseline_s);
+    item.baseline_rate = rate.value;
+    item.other_rate = rate_of(*other.records[0], item.other_s).value;
+    item.rate_unit = rate.unit;
+  }
+  // The ranks have to say so too, each case on its own: the bootstrap of few samples is too sure of itself. They stay
+  // out of the correction for many cases, because six samples a side cannot say more than one in 924, however far
+  // apart.
+  if (std::min(item.baseline_samples, item.other_samples) < kLeastSamples) return;
   const double limit = 1 + options.threshold;
   const std::vector<double> before = pooled(base.samples), after = pooled(other.samples);
-  evidence.slower = std::max(share_below(draws, limit), rank_sum_probability(scaled(before, limit), after));
-  evidence.faster = std::max(1 - share_below(draws, 1 / limit), rank_sum_probability(scaled(after, limit), before));
-  if (options.metric != "time") return;
-  const Rate rate = rate_of(*base.records[0], item.baseline_s);
-  item.baseline_rate = rate.value;
-  item.other_rate = rate_of(*other.records[0], item.other_s).value;
-  item.rate_unit = rate.unit;
+  if (rank_sum_probability(scaled(before, limit), after) <= kAlpha) evidence.slower = share_below(draws, limit);
+  if (rank_sum_probability(scaled(after, limit), before) <= kAlpha) evidence.faster = 1 - share_below(draws, 1 / limit);
 }
 
 // Two modes within a launch are written down, and a case is no slower when the baseline was as slow itself at times,
@@ -176,9 +183,9 @@ CaseComparison compare_case(const Side& base, const Side& other, const CompareOp
 // Why a case is unclear, where the figures beside it would not say.
 void explain(bool beyond, size_t cases, CaseComparison& item) {
   const size_t few = std::min(item.baseline_samples, item.other_samples);
-  const std::string why = few < 6  ? fmt::format("only {} sample{}", few, few == 1 ? "" : "s")
-                          : beyond ? fmt::format("too little evidence among {} cases", cases)
-                                   : std::string();
+  const std::string why = few < kLeastSamples ? fmt::format("only {} sample{}", few, few == 1 ? "" : "s")
+                          : beyond            ? fmt::format("too little evidence among {} cases", cases)
+                                              : std::string();
   if (!why.empty()) item.note += (item.note.empty() ? "" : "; ") + why;
 }
 

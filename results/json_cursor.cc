@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
 #include "kernels/suggest.h"
@@ -33,6 +34,12 @@ nlohmann::json parse_json(const std::string& text, const std::string& file) {
     throw InputError(fmt::format("{}: a number is too large: {}", file, error.what()));
   }
 }
+
+bool JsonCursor::has(const std::string& key) const { return value_->is_object() && value_->contains(key); }
+
+bool JsonCursor::is_null() const { return value_->is_null(); }
+
+bool JsonCursor::is_number() const { return value_->is_number(); }
 
 void JsonCursor::fail(std::string_view message) const {
   throw InputError(fmt::format("{}: {}: {}", file_, path_, message));

@@ -1,11 +1,11 @@
 // A place in a JSON document of somebody else's making: every step down checks, every error names the file, the JSON
-// path, what was expected and what was found. Internal to results: it shows nlohmann's type.
+// path, what was expected and what was found. Internal to results: it names nlohmann's type.
 #pragma once
 
 #include <cstdint>
 #include <limits>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -20,9 +20,9 @@ class JsonCursor {
   JsonCursor(const nlohmann::json& value, std::string file, std::string path = "$")
       : value_(&value), file_(std::move(file)), path_(std::move(path)) {}
 
-  bool has(const std::string& key) const { return value_->is_object() && value_->contains(key); }
-  bool is_null() const { return value_->is_null(); }
-  bool is_number() const { return value_->is_number(); }
+  bool has(const std::string& key) const;  // false for what is no object
+  bool is_null() const;
+  bool is_number() const;
   JsonCursor at(const std::string& key) const;  // of an object; nearest key on error
   std::vector<JsonCursor> items() const;        // of an array
   std::vector<std::string> keys() const;        // of an object

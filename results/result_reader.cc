@@ -1,6 +1,8 @@
 // Reading: a result file back into a run, every step checked.
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "kernels/error.h"
 #include "results/json_cursor.h"
 #include "results/result_json.h"

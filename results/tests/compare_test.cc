@@ -110,6 +110,19 @@ TEST(Compare, FewSamplesAreUnclear) {
   EXPECT_EQ(compare({before}, {after}, {}).cases[0].change, Change::kUnclear);
 }
 
+// Six samples a case are what a long case gets: twice the time is a regression in each of sixty of them.
+TEST(Compare, EverythingTwiceAsSlow) {
+  Noise noise(12);
+  const auto before = synthetic_run(noise, {.count = 60, .samples = 6, .spread = 0.03});
+  auto after = synthetic_run(noise, {.count = 60, .samples = 6, .spread = 0.03});
+  for (Record& record : after.records) {
+    for (double& sample : record.samples_s) sample *= 2;
+  }
+  const Comparison result = compare({before}, {after}, {.draws = 2000});
+  EXPECT_EQ(count_of(result, Change::kSlower), 60);
+  EXPECT_NEAR(result.families[0].ratio.ratio, 2, 0.05);
+}
+
 TEST(Compare, RatesAreOfTheProblem) {
   farscale::Run before;
   before.records = {gemm_record("gemm", {2e-6}), Record{.name = "all", .family = "collective"}};
