@@ -8,9 +8,14 @@
 #include <mpi.h>
 #endif
 
+#include <sys/mman.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -88,14 +93,36 @@ Comparison compare(const std::string& name, double limit, const Options& options
   return comparison;
 }
 
+// Memory laid out as the harness's: page-aligned, huge pages where large. Otherwise pages would be compared, not calls.
+class Floats {
+ public:
+  explicit Floats(size_t elements) {
+    constexpr size_t kHuge = size_t{2} << 20;
+    const size_t bytes = (elements * sizeof(float) + kHuge - 1) / kHuge * kHuge;
+    data_.reset(static_cast<float*>(std::aligned_alloc(kHuge, bytes)));
+    if (!data_) throw std::bad_alloc();
+    ::madvise(data_.get(), bytes, MADV_HUGEPAGE);
+    std::fill_n(data_.get(), elements, 1.0F);
+  }
+  float* data() const { return data_.get(); }
+  float& operator[](size_t i) const { return data_.get()[i]; }
+
+ private:
+  struct Free {
+    void operator()(float* data) const { std::free(data); }
+  };
+  std::unique_ptr<float, Free> data_;
+};
+
 double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
 Comparison compare_gemm(const Options& options, World& world, Backend& backend) {
   constexpr int kSize = 1024;
-  std::vector<float> a(kSize * kSize), b(kSize * kSize), c(kSize * kSize);
-  for (size_t i = 0; i < a.size(); ++i) {
+  constexpr size_t kElements = size_t{kSize} * kSize;
+  const Floats a(kElements), b(kElements), c(kElements);
+  for (size_t i = 0; i < kElements; ++i) {
     a[i] = 0.5F + float(i % 17) / 17;
     b[i] = 0.5F - float(i % 13) / 13;
   }
@@ -113,12 +140,13 @@ Comparison compare_gemm(const Options& options, World& world, Backend& backend) 
 
 #ifdef FARSCALE_OVERHEAD_MPI
 Comparison compare_all_reduce(const Options& options, World& world, Backend& backend, int64_t bytes) {
-  std::vector<float> send(static_cast<size_t>(bytes) / 4, 1.0F), receive(send.size());
+  const auto elements = static_cast<size_t>(bytes) / sizeof(float);
+  const Floats send(elements), receive(elements);
   const auto bare = [&](int64_t runs) {
     const auto start = std::chrono::steady_clock::now();
     for (int64_t i = 0; i < runs; ++i) {
       const int code =
-          MPI_Allreduce(send.data(), receive.data(), static_cast<int>(send.size()), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
+          MPI_Allreduce(send.data(), receive.data(), static_cast<int>(elements), MPI_FLOAT, MPI_SUM, MPI_COMM_WORLD);
       if (code != MPI_SUCCESS) throw CallError(fmt::format("MPI_Allreduce failed (code {})", code));
     }
     return since(start);

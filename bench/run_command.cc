@@ -111,31 +111,41 @@ ExitCode measure_all(const RunRequest& request, World& world, double world_start
   return static_cast<ExitCode>(exit_code_of(log->run()));
 }
 
-// Errors that all ranks agree on are told once, by rank 0; any other ends all ranks at once.
-ExitCode run(const RunRequest& request) {
-  EarlyEnd early_end;
-  const SignalWatch signals([&](const std::string& signal) { early_end.on_signal(signal); });
+// Opens the world and measures. An error that all ranks agree on is returned, so that the world closes in good order
+// before it is thrown; any other ends all ranks at once.
+std::optional<AgreedError> measure_in_world(const RunRequest& request, EarlyEnd& early_end, ExitCode& code,
+                                            bool& first) {
   const Clock clock = steady_clock_s();
   const double start_s = clock();
   const std::unique_ptr<World> world = open_world();
   const double world_start_s = std::max(clock() - start_s, 1e-9);
+  first = world->rank() == 0;
   early_end.set(world.get(), nullptr);
   world->on_lost(kDeadline, [&](const std::string& message) { early_end.on_lost(message); });
+  std::optional<AgreedError> agreed;
   try {
-    const ExitCode code = measure_all(request, *world, world_start_s, early_end);
-    early_end.over(code);
-    return code;
+    code = measure_all(request, *world, world_start_s, early_end);
   } catch (const AgreedError& error) {
-    early_end.over(error.code());
-    if (world->rank() == 0) throw;
-    return error.code();
+    agreed = error;
+    code = error.code();
   } catch (const std::exception& error) {
-    if (world->size() > 1) {
-      print(stderr, fmt::format("farscale: rank {}: {}\n", world->rank(), error.what()));
-      world->abort(static_cast<int>(ExitCode::kFailedCase));
-    }
+    if (world->size() == 1) throw;
+    print(stderr, fmt::format("farscale: rank {}: {}\n", world->rank(), error.what()));
+    world->abort(static_cast<int>(ExitCode::kFailedCase));
     throw;
   }
+  early_end.over(code);
+  return agreed;
+}
+
+ExitCode run(const RunRequest& request) {
+  EarlyEnd early_end;
+  const SignalWatch signals([&](const std::string& signal) { early_end.on_signal(signal); });
+  ExitCode code = ExitCode::kOk;
+  bool first = true;
+  const std::optional<AgreedError> agreed = measure_in_world(request, early_end, code, first);
+  if (agreed && first) throw *agreed;  // told once, by rank 0
+  return code;
 }
 
 }  // namespace

@@ -14,11 +14,15 @@
 namespace farscale {
 namespace {
 
+// Wakes the watching thread to end it; nobody else sends this one.
+int wake_up() { return SIGRTMIN; }
+
 sigset_t watched_signals() {
   sigset_t signals;
   ::sigemptyset(&signals);
   ::sigaddset(&signals, SIGINT);
   ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, wake_up());
   return signals;
 }
 
@@ -28,16 +32,16 @@ SignalWatch::SignalWatch(std::function<void(const std::string&)> caught) {
   const sigset_t signals = watched_signals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   thread_ = std::thread([this, signals, caught = std::move(caught)] {
-    const timespec wait{.tv_sec = 0, .tv_nsec = 100'000'000};
     while (!stop_) {
-      const int signal = ::sigtimedwait(&signals, nullptr, &wait);
-      if (signal > 0) caught(signal == SIGINT ? "SIGINT" : "SIGTERM");
+      const int signal = ::sigwaitinfo(&signals, nullptr);
+      if (signal == SIGINT || signal == SIGTERM) caught(signal == SIGINT ? "SIGINT" : "SIGTERM");
     }
   });
 }
 
 SignalWatch::~SignalWatch() {
   stop_ = true;
+  ::pthread_kill(thread_.native_handle(), wake_up());
   thread_.join();
   const sigset_t signals = watched_signals();
   ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
