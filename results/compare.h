@@ -70,4 +70,11 @@ struct Comparison {
 // where there is no problem. Throws InputError when no case is on both sides, or no case has the metric.
 Comparison compare(const std::vector<Run>& baseline, const std::vector<Run>& other, const CompareOptions& options);
 
+// The parts of it that do not look at timings.
+std::vector<Difference> differences_of(const std::vector<Run>& baseline, const std::vector<Run>& other);
+std::vector<std::string> warnings_about(const std::vector<Run>& baseline, const std::vector<Run>& other);
+
+// With fewer launches than this on a side, launches cannot be resampled to any purpose.
+inline constexpr size_t kEnoughLaunches = 3;
+
 }  // namespace farscale

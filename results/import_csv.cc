@@ -78,10 +78,17 @@ void add_collective(const CsvTable& table, size_t row, bool in_place, Run& run, 
   add(table, row, std::move(record), run);
 }
 
-void add_gemm(const CsvTable& table, size_t row, Run& run) {
+// Left out are rows whose type is a guess: "bf16 (by level)". What else a source says of its type is kept as a setting:
+// "fp16 in, mixed math (tensor cores)" is fp16, and another case than plain fp16.
+void add_gemm(const CsvTable& table, size_t row, Run& run, int& left_out) {
   std::string layout = table.text_or(row, "layout", "");
   for (char& c : layout) c = static_cast<char>(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
-  std::string type = table.text(row, "precision");
+  const std::string& precision = table.text(row, "precision");
+  if (precision.find("(by level)") != std::string::npos) {
+    ++left_out;
+    return;
+  }
+  std::string type = precision.substr(0, precision.find_first_of(" ,("));
   if (type == "fp8") type = "fp8_e4m3";
   const GemmProblem problem{.m = table.integer(row, "m", 1),
                             .n = table.integer(row, "n", 1),
@@ -94,6 +101,7 @@ void add_gemm(const CsvTable& table, size_t row, Run& run) {
   record.samples_s = {time_s};
   record.counters = {{"flops_per_s", problem.flops() / time_s}};
   if (layout.empty()) record.settings["layout"] = "unknown";
+  if (precision.find(' ') != std::string::npos) record.settings["precision"] = precision;
   add(table, row, std::move(record), run);
 }
 
@@ -119,7 +127,7 @@ Run import_csv(const CsvTable& table, const std::string& system) {
   for (const size_t row : rows_of(table, column, system)) {
     run.device = table.text(row, column);
     if (gemm) {
-      add_gemm(table, row, run);
+      add_gemm(table, row, run, left_out);
     } else {
       run.ranks = static_cast<int>(table.integer(row, "gpus", 1, 10000000));
       for (const bool in_place : {false, true}) add_collective(table, row, in_place, run, left_out);

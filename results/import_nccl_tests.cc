@@ -1,126 +1,18 @@
-// nccl-tests' output (src/util.cu of NVIDIA/nccl-tests 2.19: writeDeviceReport, writeResultHeader,
+// nccl-tests' text output (src/util.cu of NVIDIA/nccl-tests 2.19: writeDeviceReport, writeResultHeader,
 // writeBenchmarkLineBody).
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "kernels/error.h"
-#include "kernels/suggest.h"
 #include "results/import.h"
-#include "results/json_cursor.h"
+#include "results/nccl_rows.h"
 
 namespace farscale {
 namespace {
-
-// One placement of one size, from either format.
-struct Row {
-  CollectiveProblem problem = {};
-  std::string type = {};
-  std::vector<double> times_s = {};
-  double bus_gb_per_s = 0;
-  bool checked = false;
-  double wrong = 0;
-};
-
-struct TypeName {
-  std::string_view theirs;
-  NumberType ours;
-};
-constexpr std::array<TypeName, 9> kTypes = {{{"float", NumberType::kFp32},
-                                             {"double", NumberType::kFp64},
-                                             {"half", NumberType::kFp16},
-                                             {"bfloat16", NumberType::kBf16},
-                                             {"int8", NumberType::kInt8},
-                                             {"f8e4m3", NumberType::kFp8E4M3},
-                                             {"f8e5m2", NumberType::kFp8E5M2},
-                                             {"fp8_e4m3", NumberType::kFp8E4M3},
-                                             {"fp8_e5m2", NumberType::kFp8E5M2}}};
-
-// "all_reduce_perf", "./build/alltoall_perf" or our own name. Theirs without a name of ours are refused by name.
-CollectiveKind kind_of(const std::string& program, const std::string& path) {
-  std::string name = program.substr(program.find_last_of('/') + 1);
-  if (name.ends_with("_perf")) name.resize(name.size() - 5);
-  if (name == "alltoall") name = "all_to_all";
-  try {
-    return parse_collective_kind(name);
-  } catch (const InputError& error) {
-    throw InputError(fmt::format("{}: {}", path, error.what()));
-  }
-}
-
-// Puts a row into the run, or counts it as left out.
-class Collector {
- public:
-  Collector(Run& run, int64_t iterations) : run_(run), iterations_(iterations) {}
-
-  void add(Row row) {
-    const auto type =
-        std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeName& t) { return t.theirs == row.type; });
-    const bool timed = !row.times_s.empty() && row.times_s[0] > 0;
-    if (type == kTypes.end() || !timed || row.problem.bytes == 0) {
-      ++left_out_;
-      return;
-    }
-    row.problem.type = type->ours;
-    Record record{.name = row.problem.name(), .family = "collective", .problem = row.problem};
-    try {
-      row.problem.validate();
-    } catch (const InputError&) {
-      ++left_out_;  // nccl-tests rounds odd sizes; ours divide into ranks
-      return;
-    }
-    fill(row, record);
-    const auto known =
-        std::find_if(run_.records.begin(), run_.records.end(), [&](const Record& r) { return r.name == record.name; });
-    if (known == run_.records.end()) {
-      run_.records.push_back(std::move(record));
-    } else {  // another cycle (-N) over the same sizes: more samples of the same case
-      known->samples_s.insert(known->samples_s.end(), record.samples_s.begin(), record.samples_s.end());
-      if (record.status == Status::kWrong) known->status = record.status, known->reason = record.reason;
-    }
-  }
-
-  void finish() {
-    if (left_out_ > 0) {
-      run_.warnings.push_back(fmt::format("{} rows left out: types or sizes Farscale has no name for", left_out_));
-    }
-    if (disagreeing_ > 0) {
-      run_.warnings.push_back(
-          fmt::format("{} rows whose bus bandwidth is not that of their time, size and collective: "
-                      "is the collective right?",
-                      disagreeing_));
-    }
-  }
-
- private:
-  void fill(const Row& row, Record& record) {
-    record.settings["placement"] = row.problem.in_place ? "in place" : "out of place";
-    record.details["statistic"] = row.times_s.size() == 1 ? "mean" : "each iteration";
-    record.samples_s = row.times_s;
-    record.runs_per_sample = row.times_s.size() == 1 ? iterations_ : 1;
-    record.verdict = {
-        .checked = row.checked, .correct = row.checked && row.wrong == 0, .detail = "nccl-tests' own check"};
-    if (row.checked && row.wrong != 0) {
-      record.status = Status::kWrong;
-      record.reason = fmt::format("{} wrong elements", row.wrong);
-    }
-    const double bus = bus_bandwidth(row.problem, row.times_s[0]);
-    record.counters = {{"bus_bytes_per_s", bus}, {"bytes_per_s", double(row.problem.bytes) / row.times_s[0]}};
-    // Printed with two digits, so only figures of some size can disagree.
-    const bool off =
-        row.times_s.size() == 1 && row.bus_gb_per_s > 5 && std::abs(bus / 1e9 / row.bus_gb_per_s - 1) > 0.02;
-    disagreeing_ += off;
-  }
-
-  Run& run_;
-  int64_t iterations_;
-  int left_out_ = 0;
-  int disagreeing_ = 0;
-};
 
 double number_in(const std::string& token, const std::string& place) {
   double value = 0;
@@ -196,8 +88,8 @@ class TextReader {
     if (program_.empty()) {
       throw InputError(fmt::format("{}: nothing says which collective ran: add --collective all_reduce", path_));
     }
-    const CollectiveKind kind = kind_of(program_, path_);
-    Collector collector(run_, iterations_);
+    const CollectiveKind kind = nccl_kind(program_, path_);
+    NcclRows collector(run_, iterations_);
     for (const auto& [line, words] : rows_) {
       line_ = line;
       add_row(kind, words, collector);
@@ -207,7 +99,7 @@ class TextReader {
     return std::move(run_);
   }
 
-  void add_row(CollectiveKind kind, std::vector<std::string> words, Collector& collector) {
+  void add_row(CollectiveKind kind, std::vector<std::string> words, NcclRows& collector) {
     std::vector<std::string> names = columns_;
     if (!names.empty() && names.back() == "timestamp") names.pop_back();  // its two words come last
     // Older versions leave redop and root blank where a collective has none.
@@ -220,13 +112,13 @@ class TextReader {
     const size_t first = time_column(names, 0), second = time_column(names, first + 1);
     for (const size_t at : {first, second}) {
       if (at + 3 >= names.size()) continue;
-      Row row{.problem = {.kind = kind,
-                          .bytes = static_cast<int64_t>(number_in(words[0], where())),
-                          .ranks = run_.ranks,
-                          .in_place = at == second},
-              .type = words[2],
-              .times_s = {number_in(words[at], where()) * 1e-6},
-              .bus_gb_per_s = number_in(words[at + 2], where())};
+      NcclRow row{.problem = {.kind = kind,
+                              .bytes = static_cast<int64_t>(number_in(words[0], where())),
+                              .ranks = run_.ranks,
+                              .in_place = at == second},
+                  .type = words[2],
+                  .times_s = {number_in(words[at], where()) * 1e-6},
+                  .bus_gb_per_s = number_in(words[at + 2], where())};
       row.checked = words[at + 3] != "N/A";
       if (row.checked) row.wrong = number_in(words[at + 3], where());
       collector.add(std::move(row));
@@ -251,62 +143,11 @@ class TextReader {
   std::vector<std::pair<int, std::vector<std::string>>> rows_;
 };
 
-void add_placement(const JsonCursor& result, CollectiveProblem problem, Collector& collector) {
-  const std::string key = problem.in_place ? "in_place" : "out_of_place";
-  if (!result.has(key) || result.at(key).is_null()) return;
-  const JsonCursor timing = result.at(key);
-  problem.bytes = result.at("size").integer(0);
-  Row row{.problem = problem,
-          .type = result.at("type").text(),
-          .times_s = {timing.at(timing.has("cpu_time") ? "cpu_time" : "time").number() * 1e-6},
-          .bus_gb_per_s = timing.at("bus_bw").number()};
-  row.checked = !timing.at("nwrong").is_null();
-  if (row.checked) row.wrong = timing.at("nwrong").number();
-  const std::string iterations = key + "_per_iter";
-  if (result.has(iterations) && result.at(iterations).has("times_us")) {
-    row.times_s = result.at(iterations).at("times_us").numbers();
-    for (double& time : row.times_s) time *= 1e-6;
-    std::erase_if(row.times_s, [](double time) { return !(time > 0); });
-  }
-  collector.add(std::move(row));
-}
-
-Run import_json(const std::string& text, const std::string& path, const std::string& collective) {
-  const nlohmann::json document = parse_json(text, path);
-  const JsonCursor root(document, path);
-  const JsonCursor config = root.at("config");
-  Run run;
-  run.suite = "nccl-tests";
-  run.backend = "cuda";
-  run.path = path;
-  // One entry a process, which drives nthreads x ngpus ranks.
-  const int64_t per_process = config.at("nthreads").integer(1, 1024) * config.at("ngpus").integer(1, 1024);
-  for (const JsonCursor& device : config.at("devices").items()) {
-    run.device = device.at("device_info").text();
-    run.hosts.insert(run.hosts.end(), static_cast<size_t>(per_process), device.at("hostname").text());
-  }
-  if (run.hosts.empty()) config.at("devices").fail("expected at least one device");
-  run.ranks = static_cast<int>(run.hosts.size());
-  run.complete = root.has("end_time");
-  if (root.has("nccl_version")) run.environment["nccl"] = fmt::format("{}", root.at("nccl_version").integer());
-  const std::vector<std::string> arguments = root.at("args").texts();  // "env" beside it may hold secrets: left out
-  const std::string program = !collective.empty() ? collective : arguments.empty() ? "" : arguments[0];
-  Collector collector(run, std::max<int64_t>(1, config.at("iterations").integer()));
-  const CollectiveKind kind = kind_of(program, path);
-  for (const JsonCursor& result : root.at("results").items()) {
-    for (const bool in_place : {false, true}) {
-      add_placement(result, {.kind = kind, .ranks = run.ranks, .in_place = in_place}, collector);
-    }
-  }
-  collector.finish();
-  return run;
-}
-
 }  // namespace
 
 Run import_nccl_tests(const std::string& text, const std::string& path, const std::string& collective) {
   const size_t first = text.find_first_not_of(" \t\r\n");
-  if (first != std::string::npos && text[first] == '{') return import_json(text, path, collective);
+  if (first != std::string::npos && text[first] == '{') return import_nccl_json(text, path, collective);
   return TextReader(path, collective).read(text);
 }
 

@@ -149,6 +149,19 @@ TEST(ImportCsv, PublishedGemms) {
   EXPECT_EQ(parse_result(result_json(run, {}), "x").records.size(), run.records.size());
 }
 
+TEST(ImportCsv, PublishedGemmsOfEveryMachineComeBack) {
+  const CsvTable table = published("gemm.csv");
+  size_t cases = 0;
+  for (size_t row = 0; row < table.rows(); ++row) {
+    if (row > 0 && table.text(row, "hardware") == table.text(row - 1, "hardware")) continue;
+    const farscale::Run run = import_csv(table, table.text(row, "hardware"));
+    if (run.records.empty()) continue;  // guessed types only
+    EXPECT_EQ(parse_result(result_json(run, {}), "x").records.size(), run.records.size());
+    cases += run.records.size();
+  }
+  EXPECT_GT(cases, 350u);
+}
+
 TEST(ImportCsv, PublishedCollectivesOfEveryMachineComeBack) {
   const CsvTable table = published("collectives.csv");
   size_t cases = 0;
