@@ -55,7 +55,8 @@ class CudaBackend final : public Backend {
   Prepared prepare(const Problem& problem, const OperationSettings& settings) override;
   std::unique_ptr<Queue> open_queue(QueueRole role) override {
     device_.use();
-    return std::make_unique<CudaQueue>(role, device_.workspace_bytes());
+    const bool products = role == QueueRole::kCompute;
+    return std::make_unique<CudaQueue>(role, products ? device_.workspace_bytes() : 0);
   }
   std::unique_ptr<Event> make_event() override {
     device_.use();

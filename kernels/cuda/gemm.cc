@@ -29,7 +29,7 @@ class GemmOperation final : public CudaOperation {
 
  protected:
   void enqueue(CudaQueue& queue) override {
-    plan_.multiply(tuned_.algorithm, next(), workspace(queue.workspace()), queue.stream());
+    plan_.multiply(tuned_.algorithm, next(), workspace(queue.workspace(device_.workspace_bytes())), queue.stream());
   }
 
  private:

@@ -22,6 +22,11 @@ CudaQueue::CudaQueue(QueueRole role, size_t workspace_bytes)
       stop_(CudaEvent::Timing::kOn),
       workspace_(workspace_bytes) {}
 
+const DeviceMemory& CudaQueue::workspace(size_t bytes) {
+  if (workspace_.bytes() < bytes) workspace_ = DeviceMemory(bytes);
+  return workspace_;
+}
+
 void CudaQueue::record(Event& event) { FARSCALE_CALL(cudaEventRecord(ours(event).get(), stream())); }
 
 void CudaQueue::wait_for(Event& event) { FARSCALE_CALL(cudaStreamWaitEvent(stream(), ours(event).get(), 0)); }

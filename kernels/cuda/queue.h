@@ -21,11 +21,12 @@ class QueueEvent final : public Event {
 // Destroyed with work in it, the work still runs to its end (cudaStreamDestroy), and freeing its memory waits for it.
 class CudaQueue final : public Queue {
  public:
-  // Communication runs at the highest priority. Products on this queue share `workspace_bytes`.
+  // Communication runs at the highest priority. Products on this queue share one workspace of at least
+  // `workspace_bytes`.
   CudaQueue(QueueRole role, size_t workspace_bytes);
 
   cudaStream_t stream() const { return stream_.get(); }
-  const DeviceMemory& workspace() const { return workspace_; }
+  const DeviceMemory& workspace(size_t bytes);  // allocates only where a queue opened with less is asked for more
   void watch(std::shared_ptr<Communicator> communicator) { watched_ = std::move(communicator); }
 
   void record(Event& event) override;
