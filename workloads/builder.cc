@@ -6,6 +6,8 @@
 namespace farscale {
 namespace {
 
+constexpr double kMostElements = 1e14;  // of one tensor of one sample
+
 int64_t up(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
 
 // Padding is always "same": k // 2 on each side, so that a strided axis rounds up (what torchvision's networks use).
@@ -41,8 +43,22 @@ void require(bool holds, const std::string& message) {
 
 }  // namespace
 
+int64_t GraphBuilder::weight_elements(std::initializer_list<int64_t> factors) {
+  double product = 1;
+  int64_t elements = 1;
+  for (int64_t factor : factors) product *= double(factor);
+  if (product > kMostElements) throw GraphError(fmt::format("would have {:.3g} parameters", product));
+  for (int64_t factor : factors) elements *= factor;
+  return elements;
+}
+
 Layer& GraphBuilder::add(const std::string& name, Op op, std::vector<int> inputs, const Shape& out) {
-  require(out.elements() > 0, fmt::format("{} would make an empty tensor ({})", name, out.str()));
+  // Products are taken in floating point: whole numbers would overflow on nonsense.
+  const double elements =
+      double(out.items) * double(out.channels) * double(out.depth) * double(out.height) * double(out.width);
+  if (elements < 1 || elements > kMostElements) {
+    throw GraphError(fmt::format("{} would make a tensor of {}", name, out.str()));
+  }
   for (int x : inputs) ++graph_.tensors[static_cast<size_t>(x)].consumers;
   if (graph_.blocks.empty()) begin_block("start");
   const int index = static_cast<int>(graph_.layers.size());
@@ -79,7 +95,7 @@ int GraphBuilder::convolution(const std::string& name, int x, const Convolution&
   Layer& layer = add(name, Op::kConvolution, {x}, windowed(in, window, spec.out));
   layer.window = window;
   layer.split = Split::kNone;
-  layer.parameters.push_back({"weight", in.channels / spec.groups * spec.out * window.taps()});
+  layer.parameters.push_back({"weight", weight_elements({in.channels / spec.groups, spec.out, window.taps()})});
   if (spec.bias) layer.parameters.push_back({"bias", spec.out});
   return layer.output;
 }
@@ -90,7 +106,7 @@ int GraphBuilder::depthwise(const std::string& name, int x, const Convolution& s
   window.groups = in.channels;
   Layer& layer = add(name, Op::kDepthwise, {x}, windowed(in, window, in.channels));
   layer.window = window;
-  layer.parameters.push_back({"weight", in.channels * window.taps()});
+  layer.parameters.push_back({"weight", weight_elements({in.channels, window.taps()})});
   if (spec.bias) layer.parameters.push_back({"bias", in.channels});
   return layer.output;
 }
@@ -107,9 +123,9 @@ int GraphBuilder::linear(const std::string& name, int x, const LinearLayer& spec
   if (spec.bias && spec.bias_first) layer.parameters.push_back({"bias", spec.out * copies});
   // The parts' gradients become ready last part first, as separate layers' would.
   for (auto part = spec.parts.rbegin(); part != spec.parts.rend(); ++part) {
-    layer.parameters.push_back({"weight", in * *part * copies});
+    layer.parameters.push_back({"weight", weight_elements({in, *part, copies})});
   }
-  if (spec.parts.empty()) layer.parameters.push_back({"weight", in * spec.out * copies});
+  if (spec.parts.empty()) layer.parameters.push_back({"weight", weight_elements({in, spec.out, copies})});
   if (spec.bias && !spec.bias_first) layer.parameters.push_back({"bias", spec.out * copies});
   return layer.output;
 }
@@ -230,7 +246,7 @@ int GraphBuilder::embedding(const std::string& name, int tokens, int64_t vocabul
   out.channels = width;
   Layer& layer = add(name, Op::kEmbedding, {tokens}, out);
   layer.split = Split::kVocabulary;
-  layer.parameters.push_back({"weight", vocabulary * width});
+  layer.parameters.push_back({"weight", weight_elements({vocabulary, width})});
   return layer.output;
 }
 

@@ -2,6 +2,7 @@
 // returns the tensor it makes. Throws GraphError with a message in words; the reader of the file adds the line.
 #pragma once
 
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -86,6 +87,7 @@ class GraphBuilder {
   Split split = Split::kNone;  // of norms, activations and elementwise layers
 
  private:
+  static int64_t weight_elements(std::initializer_list<int64_t> factors);
   Layer& add(const std::string& name, Op op, std::vector<int> inputs, const Shape& out);
 
   Graph& graph_;

@@ -61,6 +61,13 @@ void check_divides(const Layer& layer, int64_t size, const char* what, int64_t p
 void check_layout(const Lowering& lowering) {
   const Layout& layout = lowering.layout();
   const Graph& graph = lowering.graph();
+  constexpr double kMostValues = 1e17;  // below what whole numbers hold
+  for (const Tensor& tensor : graph.tensors) {
+    if (double(tensor.shape.elements()) * double(lowering.micro_batch) < kMostValues) continue;
+    throw InputError(fmt::format("{}: a micro-batch of {} makes a tensor of {:.2g} values: use a smaller mb",
+                                 lowering.data.name, lowering.micro_batch,
+                                 double(tensor.shape.elements()) * double(lowering.micro_batch)));
+  }
   bool divided = false, experts = false;
   for (const Layer& layer : graph.layers) {
     const auto width = [&](int tensor) { return graph.shape(tensor).channels; };
