@@ -40,6 +40,20 @@ std::vector<Observation> observations(const std::vector<Run>& runs, const std::s
   return all;
 }
 
+// On a host, ranks share cores: compute is fitted to the records of the largest rank count, which scaling resembles.
+std::vector<Observation> of_most_ranks(std::vector<Observation> all, FitReport& report) {
+  int most = 0;
+  for (const Observation& one : all) most = std::max(most, one.ranks);
+  const size_t before = all.size();
+  std::erase_if(all, [&](const Observation& one) { return one.ranks != most; });
+  if (all.size() < before && !all.empty()) {
+    report.notes.push_back(
+        fmt::format("{} records of {} on fewer ranks than {} were left out: ranks share the host's cores",
+                    before - all.size(), all.front().record->family, most));
+  }
+  return all;
+}
+
 std::string described(const std::vector<Run>& runs, size_t records, std::string_view what) {
   return fmt::format("{} {} records of {} on {}", records, what,
                      runs.front().path.empty() ? "a run" : runs.front().path, runs.front().device);
@@ -54,7 +68,7 @@ Quantity unknown(const std::string& what) {
 
 void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
   std::map<NumberType, std::vector<Observation>> by_type;
-  for (const Observation& one : observations(runs, "gemm")) {
+  for (const Observation& one : of_most_ranks(observations(runs, "gemm"), report)) {
     if (one.record->problem && std::holds_alternative<GemmProblem>(*one.record->problem)) {
       by_type[std::get<GemmProblem>(*one.record->problem).type].push_back(one);
     }
@@ -103,7 +117,7 @@ void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
 }
 
 void fit_memory(const std::vector<Run>& runs, FitReport& report) {
-  const std::vector<Observation> all = observations(runs, "memory");
+  const std::vector<Observation> all = of_most_ranks(observations(runs, "memory"), report);
   std::vector<double> rates;
   double largest = 0;
   for (const Observation& one : all) {
@@ -143,7 +157,7 @@ void fit_steps(const std::vector<Run>& runs, FitReport& report) {
     const auto found = record.counters.find(key);
     return found == record.counters.end() ? 0.0 : found->second;
   };
-  for (const Observation& one : observations(runs, "step")) {
+  for (const Observation& one : of_most_ranks(observations(runs, "step"), report)) {
     const double flops = counter(*one.record, "step_flops");
     const double bytes = counter(*one.record, "step_memory_bytes");
     const double compute_s = counter(*one.record, "compute_only_s");
