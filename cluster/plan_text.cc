@@ -113,7 +113,9 @@ std::string organisations_text(const PlanReport& report) {
     table.add({one.name, at(Total::kSamples), at(Total::kServiceGpuDays), at(Total::kIdleGpuDays),
                at(Total::kStoredGpuDays)});
   }
-  return "\n" + table.str();
+  std::string text = table.str();
+  text.insert(text.begin(), '\n');
+  return text;
 }
 
 std::string evidence_text(const PlanReport& report, bool in_full) {
