@@ -225,7 +225,10 @@ void Lifeline::report(const std::string& message, bool terminated) {
   const bool first = std::none_of(watched_.begin(), watched_.end(), [&](const Watched& watched) {
     return !watched.gone && watched.stopped_s == 0 && watched.peer.rank < rank_;
   });
-  if (!first) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  const bool death =
+      terminated || std::any_of(watched_.begin(), watched_.end(), [](const Watched& w) { return w.gone; });
+  // A death is seen at once by all; a deadline is counted in ticks, which two ranks may begin a tick apart.
+  if (!first) std::this_thread::sleep_for(std::chrono::milliseconds(death ? 300 : 2 * kTick_ms));
   lost_(message);
   if (!terminated) return;
   handle(SIGTERM, SIG_DFL);

@@ -15,7 +15,6 @@
 #include "kernels/world.h"
 
 namespace farscale {
-
 namespace {
 
 class MpiWorld final : public World {
