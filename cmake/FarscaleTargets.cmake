@@ -43,5 +43,9 @@ function(farscale_test name)
   target_compile_definitions(${name} PRIVATE
     FARSCALE_SOURCE_DIR="${PROJECT_SOURCE_DIR}" FARSCALE_BINARY_DIR="${CMAKE_BINARY_DIR}")
   include(GoogleTest)
-  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${T_LABELS}" TIMEOUT 300)
+  # An empty LABELS value would swallow the next word.
+  if(T_LABELS)
+    set(labels LABELS "${T_LABELS}")
+  endif()
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 300 ${labels})
 endfunction()
