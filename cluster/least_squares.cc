@@ -96,35 +96,45 @@ double LinearFit::standard_error(const std::vector<double>& row) const {
   return std::sqrt(std::max(0.0, variance));
 }
 
+// Gauss-Newton on log(prediction / time): rows and targets relative to the prediction of the pass before. The first
+// passes weigh by 1 / |residual| (least absolute), so that an outlier cannot choose where the robust fit starts.
 LinearFit fit_relative(const std::vector<std::vector<double>>& rows, const std::vector<double>& times,
                        const std::vector<double>& weights) {
   LinearFit fit;
   if (rows.empty()) return fit;
   const auto observations = Eigen::Index(rows.size());
-  MatrixXd relative(observations, Eigen::Index(rows[0].size()));
+  const auto columns = Eigen::Index(rows[0].size());
+  MatrixXd terms(observations, columns);
+  VectorXd seen(observations), own = VectorXd::Ones(observations);
   for (Eigen::Index i = 0; i < observations; ++i) {
-    for (Eigen::Index j = 0; j < relative.cols(); ++j) relative(i, j) = rows[size_t(i)][size_t(j)] / times[size_t(i)];
+    seen[i] = times[size_t(i)];
+    if (!weights.empty()) own[i] = std::sqrt(weights[size_t(i)]);
+    for (Eigen::Index j = 0; j < columns; ++j) terms(i, j) = rows[size_t(i)][size_t(j)];
   }
-  VectorXd own = VectorXd::Ones(observations);
-  for (size_t i = 0; i < weights.size(); ++i) own[Eigen::Index(i)] = std::sqrt(weights[i]);
-  VectorXd weight = own;
+  VectorXd predicted = seen, weight = own;
   Solution solution;
   MatrixXd design;
-  for (int pass = 0; pass < 12; ++pass) {
-    design = weight.asDiagonal() * relative;
-    solution = solve_not_negative(design, weight);
-    if (solution.active.empty()) break;
-    const VectorXd residuals = relative * solution.coefficients - VectorXd::Ones(observations);
+  for (int pass = 0; pass < 40; ++pass) {
+    const VectorXd target = VectorXd::Ones(observations) + (seen.array() / predicted.array()).log().matrix();
+    design = weight.cwiseQuotient(predicted).asDiagonal() * terms;
+    const Solution next = solve_not_negative(design, weight.cwiseProduct(target));
+    if (next.active.empty()) break;
+    solution = next;
+    // Half steps in the logarithm keep far starts from overshooting.
+    const VectorXd found = (terms * solution.coefficients).cwiseMax(1e-30);
+    predicted = pass < 20 ? VectorXd((0.5 * (found.array().log() + predicted.array().log())).exp()) : found;
+    const VectorXd residuals = (found.array() / seen.array()).log();
     fit.log_sigma = robust_sigma(residuals, Eigen::Index(solution.active.size()));
     for (Eigen::Index i = 0; i < observations; ++i) {
-      const double size = std::abs(residuals[i]) / std::max(fit.log_sigma, 1e-9);
-      weight[i] = own[i] * (size > kHuber ? std::sqrt(kHuber / size) : 1);
+      const double size = std::abs(residuals[i]) / std::max(fit.log_sigma, 1e-6);
+      const double robust = pass < 20 ? 1 / std::max(size, 0.05) : size > kHuber ? kHuber / size : 1;
+      weight[i] = own[i] * std::sqrt(robust);
     }
   }
-  fit.coefficients.assign(rows[0].size(), 0);
-  fit.covariance.assign(rows[0].size(), std::vector<double>(rows[0].size(), 0));
+  fit.coefficients.assign(size_t(columns), 0);
+  fit.covariance.assign(size_t(columns), std::vector<double>(size_t(columns), 0));
   if (solution.active.empty()) return fit;
-  for (size_t j = 0; j < rows[0].size(); ++j) fit.coefficients[j] = solution.coefficients[Eigen::Index(j)];
+  for (Eigen::Index j = 0; j < columns; ++j) fit.coefficients[size_t(j)] = solution.coefficients[j];
   fit.covariance = covariance_of(design, solution, fit.log_sigma);
   return fit;
 }
