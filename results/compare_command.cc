@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <memory>
@@ -92,7 +93,11 @@ void print_missing(const char* side, const std::vector<std::string>& names) {
 void print_verdict(const Comparison& result, const std::string& threshold) {
   const std::vector<std::string> regressions = result.regressions();
   if (regressions.empty()) {
-    fmt::print("No regression beyond {} in {} cases.\n", threshold, result.cases.size());
+    const auto unclear = std::count_if(result.cases.begin(), result.cases.end(),
+                                       [](const CaseComparison& item) { return item.change == Change::kUnclear; });
+    fmt::print("No regression beyond {} in {} cases", threshold, result.cases.size());
+    if (unclear > 0) fmt::print("; {} unclear: more samples or launches would tell", unclear);
+    fmt::print(".\n");
     return;
   }
   fmt::print("{} of {} cases regressed (slower beyond {}, or broken):\n", regressions.size(), result.cases.size(),

@@ -63,7 +63,7 @@ Json record_json(const Record& record) {
 }
 
 // A map without entries must be {} in the file, not null or [].
-Json object_of(Json value) { return value.empty() ? Json::object() : value; }
+Json object_of(const Json& value) { return value.empty() ? Json::object() : value; }
 
 [[noreturn]] void refuse(const std::string& record, const std::string& problem) {
   throw CallError(fmt::format("record '{}' cannot be written: {}", record, problem));
@@ -75,7 +75,8 @@ void require_finite(const Json& value, const std::string& record, const std::str
     refuse(record, fmt::format("{} is {}, expected a finite number", path, value.get<double>()));
   }
   if (value.is_object()) {
-    for (const auto& [key, item] : value.items()) require_finite(item, record, path.empty() ? key : path + "." + key);
+    for (const auto& [key, item] : value.items())
+      require_finite(item, record, fmt::format("{}{}{}", path, path.empty() ? "" : ".", key));
   }
   if (value.is_array()) {
     for (size_t i = 0; i < value.size(); ++i) require_finite(value[i], record, fmt::format("{}[{}]", path, i));
@@ -110,7 +111,7 @@ void add_counters(Json& row, const Record& record, double rate_scale, bool rates
 }
 
 // One row a sample, as a repetition, and the median. Rates follow their own sample.
-void add_sample_rows(Json& rows, const Record& record, size_t index, Json extra) {
+void add_sample_rows(Json& rows, const Record& record, size_t index, const Json& extra) {
   const double centre = median(record.samples_s);
   const size_t count = record.samples_s.size();
   for (size_t i = 0; i < count; ++i) {
@@ -118,7 +119,7 @@ void add_sample_rows(Json& rows, const Record& record, size_t index, Json extra)
     row["repetition_index"] = i;
     add_times(row, record.runs_per_sample, record.samples_s[i]);
     add_counters(row, record, centre / record.samples_s[i], true);
-    if (i == 0) row["farscale"] = std::move(extra);
+    if (i == 0) row["farscale"] = extra;
     rows.push_back(std::move(row));
   }
   Json row = row_head(record, index, count);
@@ -132,13 +133,13 @@ void add_sample_rows(Json& rows, const Record& record, size_t index, Json extra)
   rows.push_back(std::move(row));
 }
 
-void add_error_row(Json& rows, const Record& record, size_t index, Json extra) {
+void add_error_row(Json& rows, const Record& record, size_t index, const Json& extra) {
   Json row = row_head(record, index, 1);
   row["error_occurred"] = true;
   const std::string_view what = record.status == Status::kOk ? "no samples" : name(record.status);
   row["error_message"] = record.reason.empty() ? std::string(what) : fmt::format("{}: {}", what, record.reason);
   add_times(row, 0, 0);
-  row["farscale"] = std::move(extra);
+  row["farscale"] = extra;
   rows.push_back(std::move(row));
 }
 
@@ -151,7 +152,7 @@ void add_record(Json& rows, const Record& record, size_t index) {
     if (!(sample > 0)) refuse(record.name, fmt::format("a sample of {} s, expected more than 0", sample));
   }
   const bool timed = record.status == Status::kOk && !record.samples_s.empty();
-  timed ? add_sample_rows(rows, record, index, std::move(extra)) : add_error_row(rows, record, index, std::move(extra));
+  timed ? add_sample_rows(rows, record, index, extra) : add_error_row(rows, record, index, extra);
 }
 
 std::string build_type(const Run& run) {
