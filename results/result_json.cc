@@ -106,7 +106,8 @@ void add_counters(Json& row, const Record& record, double rate_scale, bool rates
   for (const auto& [key, value] : record.counters) {
     const bool rate = key.ends_with("_per_s");
     if (row.contains(key) || (rates_only && !rate)) continue;
-    row[key] = rate ? value * rate_scale : value;
+    const double scaled = rate ? value * rate_scale : value;
+    if (std::isfinite(scaled)) row[key] = scaled;  // a sample 1e300 times shorter than the median has no rate
   }
 }
 

@@ -60,6 +60,13 @@ TEST(GoogleBenchmarkFile, CountersKeepOffForeignKeys) {
   EXPECT_EQ(parse_result(result_json(run, {}), "x").records[0].counters.at("repetitions"), 3);
 }
 
+// example_run() holds samples hundreds of powers of ten apart: no rate of theirs may overflow into a null.
+TEST(GoogleBenchmarkFile, NothingBecomesNull) {
+  for (const json& row : document(example_run())["benchmarks"]) {
+    for (const auto& [key, value] : row.items()) EXPECT_FALSE(value.is_null()) << key;
+  }
+}
+
 TEST(GoogleBenchmarkFile, CasesWithoutTimingsAreErrors) {
   const json rows = document(example_run())["benchmarks"];
   int errors = 0;
