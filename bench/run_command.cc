@@ -86,6 +86,21 @@ std::unique_ptr<RunLog> open_log(const RunRequest& request, const RunPlan& plan,
   return log;
 }
 
+// While it lives, an early end can save the log.
+class LogInReach {
+ public:
+  LogInReach(EarlyEnd& early_end, World& world, RunLog& log) : early_end_(early_end), world_(world) {
+    early_end_.set(&world, &log);
+  }
+  ~LogInReach() { early_end_.set(&world_, nullptr); }
+  LogInReach(const LogInReach&) = delete;
+  LogInReach& operator=(const LogInReach&) = delete;
+
+ private:
+  EarlyEnd& early_end_;
+  World& world_;
+};
+
 ExitCode measure_all(const RunRequest& request, World& world, double world_start_s, EarlyEnd& early_end) {
   const Agreement agreement(world);
   RunPlan plan = plan_run(request, agreement);
@@ -95,7 +110,7 @@ ExitCode measure_all(const RunRequest& request, World& world, double world_start
   }
   ChosenBackend chosen = choose_backend(request.backend, world);
   const std::unique_ptr<RunLog> log = open_log(request, plan, describe_run(request, plan, chosen, world), agreement);
-  early_end.set(&world, log.get());
+  const LogInReach in_reach(early_end, world, *log);
   if (agreement.first()) print_start(chosen, log->run(), plan.cases.size());
   Lab lab{.world = world, .backend = *chosen.backend, .backend_name = chosen.name};
   lab.workload = plan.workload ? &*plan.workload : nullptr;
@@ -106,7 +121,6 @@ ExitCode measure_all(const RunRequest& request, World& world, double world_start
                          .total_s = plan.suite.total_s};
   if (!agreement.first()) options.flags.out.clear();
   run_session(plan.cases, lab, *log, options);
-  early_end.set(&world, nullptr);
   if (agreement.first()) print_end(request, plan.flags, *log);
   return static_cast<ExitCode>(exit_code_of(log->run()));
 }

@@ -13,6 +13,16 @@
 namespace farscale {
 namespace {
 
+// A case so slow that least_samples would take many times its budget ends with three.
+constexpr int64_t kLeastOfAll = 3;
+constexpr double kPatience = 4;
+
+// Of many samples the interval is looked at now and then: it takes a sort.
+bool worth_a_look(const Sampling& sampling, size_t count, double spent_s) {
+  const bool at_an_end = spent_s >= sampling.budget_s || static_cast<int64_t>(count) >= sampling.most_samples;
+  return count <= 64 || count % 16 == 0 || at_an_end;
+}
+
 // One run, then a sample of about the right length: the second sees neither first-call costs nor the clock's grain.
 std::string agree_on_runs(const Agreement& agreement, const Sampling& sampling, const TimeRuns& time,
                           Samples& samples) {
@@ -49,12 +59,18 @@ Clock steady_clock_s() {
 
 std::string stop_reason(const Sampling& sampling, const std::vector<double>& samples_s, double spent_s) {
   const auto count = static_cast<int64_t>(samples_s.size());
+  const bool exact = sampling.least_samples == sampling.most_samples;
+  if (!exact && count >= kLeastOfAll && count < sampling.least_samples && spent_s >= kPatience * sampling.budget_s) {
+    const double half_range = relative_interval95(samples_s);  // of so few, the interval is the whole range
+    return fmt::format("{:.0f} times the budget of {} used up: range ± {} of {} samples", kPatience,
+                       format_seconds(sampling.budget_s), format_percent(half_range), count);
+  }
   if (count < sampling.least_samples) return "";
   const double interval = relative_interval95(samples_s);
   const std::string found = fmt::format("interval {} after {} samples", format_percent(interval), count);
   if (interval < sampling.interval) return found;
-  if (spent_s >= sampling.budget_s)
-    return fmt::format("budget {} used up: {}", format_seconds(sampling.budget_s), found);
+  const bool late = spent_s >= sampling.budget_s;
+  if (late && !exact) return fmt::format("budget {} used up: {}", format_seconds(sampling.budget_s), found);
   if (count >= sampling.most_samples) return fmt::format("most samples taken: {}", found);
   return "";
 }
@@ -77,7 +93,10 @@ Samples take_samples(const Agreement& agreement, const Sampling& sampling, const
     samples.slowest_s.push_back(sample.slowest_s);
     samples.own_s.push_back(sample.own_s);
     // Only rank 0's clock and arithmetic decide; the reason is text that only rank 0 writes.
-    samples.stop_reason = stop_reason(sampling, samples.slowest_s, clock() - start_s);
+    const double spent_s = clock() - start_s;
+    if (worth_a_look(sampling, samples.slowest_s.size(), spent_s)) {
+      samples.stop_reason = stop_reason(sampling, samples.slowest_s, spent_s);
+    }
     if (agreement.decide(!samples.stop_reason.empty())) break;
   }
   return samples;

@@ -16,7 +16,7 @@ TEST(StopReason, IntervalBudgetAndCounts) {
   const Sampling sampling{.interval = 0.01, .budget_s = 2, .least_samples = 6, .most_samples = 20, .sample_s = 0.002};
   const std::vector<double> steady(12, 0.5);
   EXPECT_EQ(stop_reason(sampling, steady, 0), "interval 0.0 % after 12 samples");
-  EXPECT_EQ(stop_reason(sampling, std::vector<double>(5, 0.5), 100), "") << "fewer than least_samples";
+  EXPECT_EQ(stop_reason(sampling, std::vector<double>(5, 0.5), 7), "") << "fewer than least_samples";
   std::vector<double> noisy;
   for (int i = 0; i < 10; ++i) noisy.push_back(i % 2 == 0 ? 1.0 : 1.5);
   EXPECT_EQ(stop_reason(sampling, noisy, 1.99), "");
@@ -25,6 +25,15 @@ TEST(StopReason, IntervalBudgetAndCounts) {
   EXPECT_TRUE(found.ends_with(" after 10 samples")) << found;
   for (int i = 0; i < 10; ++i) noisy.push_back(i % 2 == 0 ? 1.0 : 1.5);
   EXPECT_TRUE(stop_reason(sampling, noisy, 0).starts_with("most samples taken: ")) << stop_reason(sampling, noisy, 0);
+}
+
+TEST(StopReason, ASlowCaseEndsWithThreeSamplesUnlessTheirNumberIsAsked) {
+  Sampling sampling{.interval = 0.01, .budget_s = 2, .least_samples = 6, .most_samples = 20, .sample_s = 0.002};
+  EXPECT_EQ(stop_reason(sampling, {5, 6}, 11), "");
+  EXPECT_EQ(stop_reason(sampling, {2, 2.1, 2.2}, 7.9), "");
+  EXPECT_EQ(stop_reason(sampling, {5, 5, 6}, 16), "4 times the budget of 2.00 s used up: range ± 10.0 % of 3 samples");
+  sampling.most_samples = 6;
+  EXPECT_EQ(stop_reason(sampling, {5, 5, 6}, 16), "") << "exactly six were asked for";
 }
 
 TEST(RunsFor, FillsASample) {
