@@ -1,0 +1,169 @@
+// Running the backtest over tables, and its summary.
+#include "cluster/backtest.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "cluster/backtest_baselines.h"
+#include "cluster/scaling_model.h"
+#include "kernels/error.h"
+#include "kernels/module.h"
+#include "results/statistics.h"
+
+namespace farscale {
+namespace {
+
+constexpr double kQuantile90 = 1.645;
+constexpr double kOutlier = 6;  // sigmas from the prediction: the published row is suspect
+
+RowPointers pick(const std::vector<ScalingRow>& rows, const std::vector<size_t>& places) {
+  RowPointers picked;
+  for (const size_t i : places) picked.push_back(&rows[i]);
+  return picked;
+}
+
+// Rows the model may learn from when it predicts rows of `split`.
+RowPointers learnable(const std::vector<ScalingRow>& rows, const SeriesSplit& split, LeaveOut leave_out) {
+  const ScalingRow& own = rows[split.fitted.front()];
+  RowPointers allowed;
+  for (const ScalingRow& row : rows) {
+    if (row.series == own.series) continue;
+    if (leave_out == LeaveOut::kHardware && row.hardware == own.hardware) continue;
+    if (leave_out == LeaveOut::kWorkload && row.workload == own.workload) continue;
+    allowed.push_back(&row);
+  }
+  for (const size_t i : split.fitted) allowed.push_back(&rows[i]);
+  return allowed;
+}
+
+// Adds the shipped tables' rows of series that the user's tables do not hold: knowledge, not questions.
+void add_background(std::vector<ScalingRow>& rows) {
+  std::set<std::string> known;
+  for (const ScalingRow& row : rows) known.insert(row.series);
+  for (const char* file : {"vision_scaling.csv", "fsdp_scaling.csv", "transformer_scaling.csv"}) {
+    const std::string path = data_folder("results/published") + "/" + file;
+    if (!std::filesystem::exists(path)) continue;
+    for (ScalingRow& row : read_scaling_rows(read_csv(path))) {
+      if (known.contains(row.series)) continue;
+      row.background = true;
+      rows.push_back(std::move(row));
+    }
+  }
+}
+
+void predict_split(const std::vector<ScalingRow>& rows, const SeriesSplit& split, const RowPointers& allowed,
+                   const ScalingModel& start, BacktestReport& report) {
+  const ScalingModel model(allowed, &start);
+  const RowPointers fitted = pick(rows, split.fitted);
+  RowPointers others;
+  for (const ScalingRow* row : allowed) {
+    if (row->workload == rows[split.fitted.front()].workload && row->series != split.series) others.push_back(row);
+  }
+  const TwoConstants constants = fit_two_constants(others);
+  for (const size_t i : split.predicted) {
+    const ScalingRow& row = rows[i];
+    const ScalingPrediction predicted = model.predict(row, split.fitted_gpus.back());
+    const double reach = std::exp(kQuantile90 * predicted.log_sigma);
+    report.rows.push_back(
+        {.kind = std::string(name(row.kind)),
+         .series = row.series,
+         .where = row.where,
+         .gpus = row.gpus,
+         .fitted_on_gpus = split.fitted_gpus,
+         .measured_s = row.time_s,
+         .predicted_s = predicted.time_s,
+         .low_s = predicted.time_s / reach,
+         .high_s = predicted.time_s * reach,
+         .linear_s = linear_baseline(fitted, row),
+         .amdahl_s = amdahl_baseline(fitted, row),
+         .two_constant_s = two_constant_baseline(constants, fitted, row),
+         .outlier = std::abs(std::log(predicted.time_s / row.time_s)) > kOutlier * predicted.log_sigma});
+  }
+}
+
+}  // namespace
+
+double BacktestRow::distance() const {
+  return fitted_on_gpus.empty() ? 1 : double(gpus) / double(fitted_on_gpus.back());
+}
+
+void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& options, BacktestReport& report) {
+  for (const TableClass kind : {TableClass::kVision, TableClass::kFsdp, TableClass::kTransformer}) {
+    std::vector<ScalingRow> rows;
+    for (const ScalingRow& row : all) {
+      if (row.kind == kind) rows.push_back(row);
+    }
+    const std::vector<SeriesSplit> splits = split_series(rows);
+    if (splits.empty()) continue;
+    RowPointers everything;
+    for (const ScalingRow& row : rows) everything.push_back(&row);
+    const ScalingModel start(everything);  // only where each fit starts its steps: they converge without it too
+    for (const SeriesSplit& split : splits) {
+      predict_split(rows, split, learnable(rows, split, options.leave_out), start, report);
+    }
+  }
+}
+
+BacktestReport run_backtest(const std::vector<std::string>& paths, const BacktestOptions& options) {
+  BacktestReport report;
+  std::vector<ScalingRow> rows;
+  for (const std::string& path : paths) {
+    const CsvTable table = read_csv(path);
+    if (table.has("collective")) {
+      backtest_collectives(table, report);
+      continue;
+    }
+    if (!table.has("step_time_s")) {
+      throw InputError(
+          fmt::format("{}: neither a scaling table (step_time_s) nor a table of collectives (collective, bytes, "
+                      "busbw_gb_s); see results/published/README.md for the columns",
+                      path));
+    }
+    for (ScalingRow& row : read_scaling_rows(table)) rows.push_back(std::move(row));
+  }
+  if (options.background && !rows.empty()) add_background(rows);
+  backtest_steps(rows, options, report);
+  if (report.rows.empty()) {
+    report.notes.push_back("no series has rows at more than one GPU count: nothing to predict");
+  }
+  if (!rows.empty()) {
+    report.notes.push_back(
+        "steps are fitted without layer graphs: a floor, a speed and shared effects of node, depth and "
+        "hardware; networks nobody described are treated alike");
+  }
+  return report;
+}
+
+BacktestSummary summarise(const std::vector<const BacktestRow*>& rows) {
+  BacktestSummary summary;
+  summary.rows = rows.size();
+  if (rows.empty()) return summary;
+  std::set<std::string> series;
+  std::vector<double> errors, signed_errors, linear, amdahl, two;
+  size_t covered = 0;
+  const auto error = [](double predicted, double measured) { return std::abs(predicted / measured - 1); };
+  for (const BacktestRow* row : rows) {
+    series.insert(row->kind + row->series);
+    errors.push_back(std::abs(row->error()));
+    signed_errors.push_back(row->error());
+    if (row->linear_s > 0) linear.push_back(error(row->linear_s, row->measured_s));
+    if (row->amdahl_s > 0) amdahl.push_back(error(row->amdahl_s, row->measured_s));
+    if (row->two_constant_s > 0) two.push_back(error(row->two_constant_s, row->measured_s));
+    if (row->low_s <= row->measured_s && row->measured_s <= row->high_s) ++covered;
+  }
+  const auto at = [](const std::vector<double>& values, double q) { return values.empty() ? 0 : quantile(values, q); };
+  summary.series = series.size();
+  summary.median_abs_error = median(errors), summary.p90_abs_error = quantile(errors, 0.9);
+  summary.bias = median(signed_errors);
+  summary.coverage90 = double(covered) / double(rows.size());
+  summary.linear_median = at(linear, 0.5), summary.linear_p90 = at(linear, 0.9);
+  summary.amdahl_median = at(amdahl, 0.5), summary.amdahl_p90 = at(amdahl, 0.9);
+  summary.two_constant_median = at(two, 0.5), summary.two_constant_p90 = at(two, 0.9);
+  return summary;
+}
+
+}  // namespace farscale

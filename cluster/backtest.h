@@ -1,0 +1,55 @@
+// The backtest: fit each published series on its small rows, predict its large ones, and print how wrong that is beside
+// what simpler curves give.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "cluster/backtest_table.h"
+
+namespace farscale {
+
+struct BacktestRow {
+  std::string kind;  // "vision", "fsdp", "transformer", "collectives, sizes", "collectives, nodes"
+  std::string series;
+  std::string where;  // file:line
+  int64_t gpus = 0;
+  double bytes = 0;  // of a collective; 0 for steps
+  std::vector<int64_t> fitted_on_gpus;
+  double measured_s = 0, predicted_s = 0, low_s = 0, high_s = 0;
+  double linear_s = 0, amdahl_s = 0, two_constant_s = 0;  // baselines; 0: does not exist here
+  bool outlier = false;  // the published row itself is off: reported, kept in every figure
+  double error() const { return predicted_s / measured_s - 1; }
+  double distance() const;  // GPUs over the largest fitted count
+};
+
+struct BacktestSummary {
+  size_t rows = 0, series = 0;
+  double median_abs_error = 0, p90_abs_error = 0, bias = 0, coverage90 = 0;
+  double linear_median = 0, linear_p90 = 0, amdahl_median = 0, amdahl_p90 = 0, two_constant_median = 0,
+         two_constant_p90 = 0;
+};
+
+enum class LeaveOut : uint8_t { kSeries, kHardware, kWorkload };
+
+struct BacktestOptions {
+  LeaveOut leave_out = LeaveOut::kSeries;  // whose other rows the model may not learn from, besides the row's series
+  bool background = true;                  // learn from the shipped tables too
+};
+
+struct BacktestReport {
+  std::vector<BacktestRow> rows;
+  std::vector<std::string> notes;
+};
+
+BacktestReport run_backtest(const std::vector<std::string>& paths, const BacktestOptions& options);
+
+BacktestSummary summarise(const std::vector<const BacktestRow*>& rows);
+
+// Rows of step tables, of one class at a time.
+void backtest_steps(const std::vector<ScalingRow>& rows, const BacktestOptions& options, BacktestReport& report);
+// Collectives: sizes predicted from other sizes, node counts from smaller ones.
+void backtest_collectives(const CsvTable& table, BacktestReport& report);
+
+}  // namespace farscale
