@@ -35,6 +35,8 @@ void add_commands(CLI::App& app, ExitCode& exit_code) {
   add_backtest_command(app, exit_code);
   add_plan_command(app, exit_code);
   add_compare_command(app, exit_code);
+  add_check_command(app, exit_code);
+  add_import_command(app, exit_code);
   add_workload_command(app, exit_code);
   add_list_command(app, exit_code);
 }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <functional>
 
 #include "cluster/plan_output.h"
@@ -61,6 +62,34 @@ Estimate peak_power(const PlanReport& report) {
   return most;
 }
 
+// The day on which 95 % of the fleet is in service, or that the plan ends before it.
+std::string complete_date(const PlanReport& report, double Estimate::*percentile) {
+  const double day = report.outcomes[size_t(Total::kCompleteDay)].estimate.*percentile;
+  return day >= report.plan.days() ? "later" : date_range(report.plan, {.p05 = day, .p50 = day, .p95 = day});
+}
+
+// The words of a name in two lines of about equal length, so that four plans fit across a screen.
+std::array<std::string, 2> two_lines(const std::string& name) {
+  size_t split = std::string::npos;
+  for (size_t at = name.find('-'); at != std::string::npos; at = name.find('-', at + 1))
+    if (at < 18) split = at;
+  if (name.size() <= 20 || split == std::string::npos) return {name, ""};
+  return {name.substr(0, split + 1), name.substr(split + 1)};
+}
+
+// A table whose header takes two lines.
+TextTable wrapped_table(const std::vector<std::string>& header) {
+  std::vector<std::string> first, second;
+  for (const std::string& name : header) {
+    const std::array<std::string, 2> lines = two_lines(name);
+    first.push_back(lines[0]);
+    second.push_back(lines[1]);
+  }
+  TextTable table(first);
+  table.add(second);
+  return table;
+}
+
 std::vector<SummaryRow> summary_rows() {
   using Report = const PlanReport&;
   using Job = const JobReport&;
@@ -89,9 +118,10 @@ std::vector<SummaryRow> summary_rows() {
          const FleetRates fleet = fleet_of(report);
          return with_letter(si_range(fleet.delivered_per_s), weakest(fleet.rate_evidence, fleet.goodput_evidence));
        }},
-      {"95 % in service",
+      {"95 % in service", [](Report report, Job) { return complete_date(report, &Estimate::p50); }},
+      {"  5th–95th percentile",
        [](Report report, Job) {
-         return date_range(report.plan, report.outcomes[size_t(Total::kCompleteDay)].estimate);
+         return fmt::format("{} – {}", complete_date(report, &Estimate::p05), complete_date(report, &Estimate::p95));
        }},
       {"power, MW",
        [](Report report, Job job) { return with_letter(si_range(peak_power(report)), job.power_evidence); }},
@@ -101,7 +131,7 @@ std::vector<SummaryRow> summary_rows() {
 std::string summary_block(const std::vector<PlanReport>& reports, size_t first, size_t last) {
   std::vector<std::string> header = {""};
   for (size_t i = first; i < last; ++i) header.push_back(reports[i].plan.name);
-  TextTable table(header);
+  TextTable table = wrapped_table(header);
   for (const SummaryRow& row : summary_rows()) {
     std::vector<std::string> cells = {row.label};
     for (size_t i = first; i < last; ++i) cells.push_back(row.text(reports[i], reports[i].largest_site().job));
