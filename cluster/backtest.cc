@@ -17,8 +17,8 @@
 namespace farscale {
 namespace {
 
-constexpr double kQuantile90 = 1.645;
-constexpr double kOutlier = 6;  // sigmas from the prediction: the published row is suspect
+constexpr double kQuantile90 = 1.9;  // 90 % of a Student-t of about 8 degrees of freedom: rows have heavy tails
+constexpr double kOutlier = 6;       // sigmas from the prediction: the published row is suspect
 
 RowPointers pick(const std::vector<ScalingRow>& rows, const std::vector<size_t>& places) {
   RowPointers picked;

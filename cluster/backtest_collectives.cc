@@ -116,7 +116,7 @@ void predict_sizes(const Curve& curve, BacktestReport& report) {
     const Point& below =
         *std::find_if(known.rbegin(), known.rend(), [&](const Point& p) { return p.bytes < point.bytes; });
     report.rows.push_back(row_of(curve, point, "collectives, sizes", {curve.gpus}, through(known, point.bytes),
-                                 beyond ? 0.08 : 0.045, below.time_s * point.bytes / below.bytes));
+                                 beyond ? 0.10 : 0.065, below.time_s * point.bytes / below.bytes));
   }
 }
 
@@ -160,29 +160,57 @@ double prior_time(const Machine& machine, const Curve& curve, double bytes) {
   return collective_cost(kind_of(curve.collective), median_links(machine.data()), group).at(bytes);
 }
 
-// More nodes from fewer: the library's prior, corrected at each size by what it missed on the largest smaller curve.
+// More nodes from fewer: the library's prior at the larger count, corrected by what it missed at the same size (or the
+// nearest one measured) on the largest smaller count. Without a known machine, bus bandwidth is carried over.
+double grown_time(const Curve& smaller, const Curve& larger, const Machine* machine, double bytes) {
+  const CollectiveKind kind = kind_of(larger.collective);
+  if (machine == nullptr) {
+    return through(smaller.points, bytes) * bus_factor(kind, larger.gpus) / bus_factor(kind, smaller.gpus);
+  }
+  const double seen = std::clamp(bytes, smaller.points.front().bytes, smaller.points.back().bytes);
+  const double missed = through(smaller.points, seen) / prior_time(*machine, smaller, seen);
+  return missed * prior_time(*machine, larger, bytes);
+}
+
+// Who built the network, as far as the system's name tells: rows of different fabrics say nothing about each other.
+std::string fabric_of(const std::string& system) {
+  constexpr const char* kFabrics[] = {"CoreWeave", "p4de", "p4d", "p5", "OCI", "GCP", "Azure", "Nebius"};
+  for (const char* fabric : kFabrics) {
+    if (system.find(fabric) != std::string::npos) return fabric;
+  }
+  return "";
+}
+
+// The largest smaller curve that may speak for `larger`: one of the same fabric, or of one domain, which has none.
+const Curve* nearest_smaller(const std::vector<const Curve*>& family, const Curve& larger) {
+  const std::string fabric = fabric_of(larger.system);
+  const Curve* best = nullptr;
+  for (const Curve* one : family) {
+    if (one->gpus >= larger.gpus) continue;
+    const bool one_node = one->gpus <= one->per_node;
+    if (!one_node && (fabric.empty() || fabric_of(one->system) != fabric)) continue;
+    if (best == nullptr || one->gpus > best->gpus) best = one;
+  }
+  return best;
+}
+
 void predict_nodes(const std::vector<const Curve*>& family, std::map<std::string, Machine>& cache,
                    BacktestReport& report) {
   for (const Curve* larger : family) {
-    const Curve* smaller = nullptr;
-    for (const Curve* one : family) {
-      if (one->gpus < larger->gpus && (smaller == nullptr || one->gpus > smaller->gpus)) smaller = one;
-    }
+    const Curve* smaller = nearest_smaller(family, *larger);
     if (smaller == nullptr) continue;
+    const CollectiveKind kind = kind_of(larger->collective);
     const Machine* machine = machine_for(larger->system, cache);
-    const double ratio = double(larger->gpus) / double(smaller->gpus);
+    // From one node to a network that no row has shown: the data sheet speaks, with the range that deserves.
+    const bool leap = smaller->gpus <= smaller->per_node;
+    const double log_sigma = (leap ? 0.5 : 0.15) + 0.05 * std::log2(double(larger->gpus) / double(smaller->gpus));
     for (const Point& point : larger->points) {
       if (point.bytes < kLeastBytes) continue;
-      const double here = through(smaller->points, point.bytes);
-      const double wire = bus_factor(kind_of(larger->collective), larger->gpus) /
-                          bus_factor(kind_of(smaller->collective), smaller->gpus);
-      double grown = wire;
-      if (machine != nullptr) {
-        grown =
-            std::max(wire, prior_time(*machine, *larger, point.bytes) / prior_time(*machine, *smaller, point.bytes));
-      }
-      report.rows.push_back(row_of(*larger, point, "collectives, nodes", {smaller->gpus}, here * grown,
-                                   0.15 + 0.1 * std::log2(ratio), here * wire));
+      const double carried =
+          through(smaller->points, point.bytes) * bus_factor(kind, larger->gpus) / bus_factor(kind, smaller->gpus);
+      report.rows.push_back(row_of(*larger, point, leap ? "collectives, first network" : "collectives, nodes",
+                                   {smaller->gpus}, grown_time(*smaller, *larger, machine, point.bytes), log_sigma,
+                                   carried));
     }
   }
 }

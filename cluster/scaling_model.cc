@@ -29,8 +29,12 @@ constexpr Prior kLeaveNode{0.01, 0.02};
 constexpr Prior kRecompute{0.2877, 0.05};  // log 4/3
 constexpr double kNetworkSpeed = 5, kHardwareSpeed = 0.7, kPeriodSpeed = 0.05, kPairSpeed = 0.05, kPeriodFloor = 0.3;
 constexpr double kSeriesSpeed = 0.045;  // scatter of a series' speed around its network, hardware and period
-constexpr double kRowScatter = 0.035;   // scatter of rows around their series
-constexpr double kFreedom = 4;          // of the Student-t
+// Scatter of rows around their series: submissions of a round change chassis and software between sizes, recipes of one
+// release do not.
+constexpr double scatter_of(TableClass kind) {
+  return kind == TableClass::kVision ? 0.035 : kind == TableClass::kFsdp ? 0.015 : 0.008;
+}
+constexpr double kFreedom = 4;  // of the Student-t
 
 double depth_of(double gpus) { return std::log2(std::max(gpus / 8, 1.0)); }
 
@@ -54,11 +58,55 @@ struct RowNames {
 
 }  // namespace
 
+namespace {
+
+// Weight of a residual under Student-t errors of scale `sigma`.
+double student_weight(double residual, double sigma) {
+  const double z = residual / sigma;
+  return (kFreedom + 1) / (kFreedom + z * z) / (sigma * sigma);
+}
+
+void accumulate(MatrixXd& normal, VectorXd& gradient, const Term* terms, size_t count, double residual, double weight) {
+  for (size_t i = 0; i < count; ++i) {
+    gradient[terms[i].parameter] -= weight * terms[i].slope * residual;
+    for (size_t j = 0; j < count; ++j) {
+      normal(terms[i].parameter, terms[j].parameter) += weight * terms[i].slope * terms[j].slope;
+    }
+  }
+}
+
+}  // namespace
+
 struct ScalingModel::State {
   std::map<std::string, int> index;
   std::vector<double> value, mean, sigma;
   int speed_power = 0, node = 0, stragglers = 0, leave_node = 0, recompute = 0;
   MatrixXd inverse;  // covariance of the parameters
+
+  void start_from(const State& other) {
+    for (const auto& [name, place] : index) {
+      const auto known = other.index.find(name);
+      if (known != other.index.end()) value[size_t(place)] = other.value[size_t(known->second)];
+    }
+  }
+
+  void add_priors(MatrixXd& normal, VectorXd& gradient) const {
+    for (size_t i = 0; i < value.size(); ++i) {
+      if (!std::isfinite(sigma[i])) continue;
+      const double weight = 1 / (sigma[i] * sigma[i]);
+      normal(Eigen::Index(i), Eigen::Index(i)) += weight;
+      gradient[Eigen::Index(i)] -= weight * (value[i] - mean[i]);
+    }
+  }
+
+  // A series' speed lies near the sum of what its network, hardware, period and their pair say.
+  void add_series_prior(MatrixXd& normal, VectorXd& gradient, const RowNames& at) const {
+    const std::array<Term, 5> terms = {
+        {{at.speed, 1}, {at.network, -1}, {at.hardware, -1}, {at.period, -1}, {at.pair, -1}}};
+    double residual = 0;
+    for (const Term& term : terms) residual += term.slope * value[size_t(term.parameter)];
+    accumulate(normal, gradient, terms.data(), terms.size(), residual, student_weight(residual, kSeriesSpeed));
+  }
 
   int parameter(const std::string& name, double first, Prior prior) {
     const auto [found, fresh] = index.try_emplace(name, int(value.size()));
@@ -117,27 +165,18 @@ struct ScalingModel::State {
   }
 };
 
-namespace {
-
-// Weight of a residual under Student-t errors of scale `sigma`.
-double student_weight(double residual, double sigma) {
-  const double z = residual / sigma;
-  return (kFreedom + 1) / (kFreedom + z * z) / (sigma * sigma);
-}
-
-void accumulate(MatrixXd& normal, VectorXd& gradient, const Term* terms, size_t count, double residual, double weight) {
-  for (size_t i = 0; i < count; ++i) {
-    gradient[terms[i].parameter] -= weight * terms[i].slope * residual;
-    for (size_t j = 0; j < count; ++j) {
-      normal(terms[i].parameter, terms[j].parameter) += weight * terms[i].slope * terms[j].slope;
-    }
-  }
-}
-
-}  // namespace
-
 ScalingModel::~ScalingModel() = default;
 ScalingModel::ScalingModel(ScalingModel&&) noexcept = default;
+
+namespace {
+
+// The normal equations of one Gauss-Newton step.
+struct Normal {
+  MatrixXd matrix;
+  VectorXd gradient;
+};
+
+}  // namespace
 
 ScalingModel::ScalingModel(const std::vector<const ScalingRow*>& rows, const ScalingModel* start)
     : state_(std::make_unique<State>()) {
@@ -153,40 +192,24 @@ ScalingModel::ScalingModel(const std::vector<const ScalingRow*>& rows, const Sca
     names.push_back(s.names_of(*row));
     series.emplace(names.back().speed, names.back());
   }
-  if (start != nullptr) {
-    for (const auto& [name, place] : s.index) {
-      const auto known = start->state_->index.find(name);
-      if (known != start->state_->index.end()) s.value[size_t(place)] = start->state_->value[size_t(known->second)];
-    }
-  }
+  if (start != nullptr) s.start_from(*start->state_);
   const auto parameters = Eigen::Index(s.value.size());
-  MatrixXd normal;
+  Normal normal;
   for (int pass = 0; pass < 40; ++pass) {
-    normal = MatrixXd::Identity(parameters, parameters) * 1e-9;
-    VectorXd gradient = VectorXd::Zero(parameters);
-    for (Eigen::Index i = 0; i < parameters; ++i) {
-      const double sigma = s.sigma[size_t(i)];
-      if (!std::isfinite(sigma)) continue;
-      normal(i, i) += 1 / (sigma * sigma);
-      gradient[i] -= (s.value[size_t(i)] - s.mean[size_t(i)]) / (sigma * sigma);
-    }
+    normal = {MatrixXd::Identity(parameters, parameters) * 1e-9, VectorXd::Zero(parameters)};
+    s.add_priors(normal.matrix, normal.gradient);
     for (size_t i = 0; i < rows.size(); ++i) {
       const Evaluation e = s.evaluate(*rows[i], names[i]);
       const double residual = e.log_time - std::log(rows[i]->time_s);
-      accumulate(normal, gradient, e.terms.data(), e.count, residual, student_weight(residual, kRowScatter));
+      accumulate(normal.matrix, normal.gradient, e.terms.data(), e.count, residual,
+                 student_weight(residual, scatter_of(rows[i]->kind)));
     }
-    for (const auto& [speed, at] : series) {
-      const std::array<Term, 5> terms = {
-          {{speed, 1}, {at.network, -1}, {at.hardware, -1}, {at.period, -1}, {at.pair, -1}}};
-      double residual = 0;
-      for (const Term& term : terms) residual += term.slope * s.value[size_t(term.parameter)];
-      accumulate(normal, gradient, terms.data(), terms.size(), residual, student_weight(residual, kSeriesSpeed));
-    }
-    const VectorXd step = normal.ldlt().solve(gradient);
+    for (const auto& [speed, at] : series) s.add_series_prior(normal.matrix, normal.gradient, at);
+    const VectorXd step = normal.matrix.ldlt().solve(normal.gradient);
     for (Eigen::Index i = 0; i < parameters; ++i) s.value[size_t(i)] += std::clamp(step[i], -0.5, 0.5);
     if (step.cwiseAbs().maxCoeff() < 1e-4) break;
   }
-  s.inverse = normal.ldlt().solve(MatrixXd::Identity(parameters, parameters));
+  s.inverse = normal.matrix.ldlt().solve(MatrixXd::Identity(parameters, parameters));
 }
 
 ScalingPrediction ScalingModel::predict(const ScalingRow& row, int64_t fitted_gpus) const {
@@ -202,7 +225,7 @@ ScalingPrediction ScalingModel::predict(const ScalingRow& row, int64_t fitted_gp
   // Rows scatter around their series, more the farther they are from the fitted rows: assumption, held to the coverage
   // that the backtest prints.
   const double far = std::log2(std::max(1.0, double(row.gpus) / double(fitted_gpus)));
-  const double scatter = kRowScatter * std::sqrt(1 + 0.15 * far);
+  const double scatter = scatter_of(row.kind) * std::sqrt(1 + 0.15 * far);
   return {.time_s = std::exp(e.log_time),
           .log_sigma = std::sqrt(variance + scatter * scatter),
           .floor_share = e.floor_share};
