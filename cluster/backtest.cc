@@ -99,9 +99,16 @@ void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& o
     }
     const std::vector<SeriesSplit> splits = split_series(rows);
     if (splits.empty()) continue;
-    RowPointers everything;
-    for (const ScalingRow& row : rows) everything.push_back(&row);
-    const ScalingModel start(everything);  // only where each fit starts its steps: they converge without it too
+    // Where each fit starts its steps: a fit that saw no row that anybody will predict.
+    std::vector<bool> hidden(rows.size(), false);
+    for (const SeriesSplit& split : splits) {
+      for (const size_t i : split.predicted) hidden[i] = true;
+    }
+    RowPointers open;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      if (!hidden[i]) open.push_back(&rows[i]);
+    }
+    const ScalingModel start(open);
     for (const SeriesSplit& split : splits) {
       predict_split(rows, split, learnable(rows, split, options.leave_out), start, report);
     }

@@ -1,0 +1,199 @@
+// The backtest: its rule, no leak from the predicted row, recovery of a known law, and the JSON contract.
+#include "cluster/backtest.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cluster/commands.h"
+#include "cluster/random.h"
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+constexpr const char* kHeader =
+    "series,hardware,gpus_per_node,network,gpus,workload,precision,global_batch,layout,step_time_s,source\n";
+
+// T = a b + floor with noise, the floor following the speed by the power 0.6: three machines of different speed, strong
+// scaling from 8 to 512.
+std::string table(double last_factor = 1, double noise = 0.005) {
+  Rng rng(4);
+  std::string text = kHeader;
+  for (const auto& [hardware, speed] :
+       {std::pair{"H100 SXM 80GB", 1e-3}, {"H200 SXM 141GB", 0.8e-3}, {"B200 SXM 180GB", 0.5e-3}}) {
+    for (const auto& [gpus, batch] : {std::pair{8, 400}, {64, 100}, {512, 20}}) {
+      const double time_s =
+          speed * (batch + 25) * std::exp(noise * rng.normal()) * (gpus == 512 && hardware[0] == 'B' ? last_factor : 1);
+      text += fmt::format("v9-{}-net,{},8,IB,{},net,bf16,{},dp={},{},made up\n", hardware, hardware, gpus, gpus * batch,
+                          gpus, time_s);
+    }
+  }
+  return text;
+}
+
+std::vector<ScalingRow> rows_of(const std::string& text) { return read_scaling_rows(parse_csv(text, "t.csv")); }
+
+BacktestReport backtest(const std::string& text, BacktestOptions options = {}) {
+  BacktestReport report;
+  backtest_steps(rows_of(text), options, report);
+  return report;
+}
+
+TEST(Backtest, FitsAQuarterAndPredictsTheRest) {
+  const std::vector<ScalingRow> rows = rows_of(table());
+  const std::vector<SeriesSplit> splits = split_series(rows);
+  ASSERT_EQ(splits.size(), 3u);
+  EXPECT_THAT(splits[0].fitted_gpus, testing::ElementsAre(8, 64));
+  ASSERT_EQ(splits[0].predicted.size(), 1u);
+  EXPECT_EQ(rows[splits[0].predicted[0]].gpus, 512);
+}
+
+TEST(Backtest, SmallestCountIsFittedWhenNothingIsBelowAQuarter) {
+  const std::string text =
+      std::string(kHeader) + "s,V100,8,,8,net,fp16,800,dp=8,0.1,x\ns,V100,8,,16,net,fp16,1600,dp=16,0.11,x\n";
+  const std::vector<SeriesSplit> splits = split_series(rows_of(text));
+  ASSERT_EQ(splits.size(), 1u);
+  EXPECT_THAT(splits[0].fitted_gpus, testing::ElementsAre(8));
+}
+
+TEST(Backtest, LearnsTheFloorThatLinearScalingMisses) {
+  const BacktestReport report = backtest(table());
+  ASSERT_EQ(report.rows.size(), 3u);
+  for (const BacktestRow& row : report.rows) {
+    EXPECT_LT(std::abs(row.error()), 0.12) << row.series;  // priors expect some loss at 512 that this law lacks
+    EXPECT_GT(std::abs(row.linear_s / row.measured_s - 1), 0.3) << row.series;
+    EXPECT_LT(std::abs(row.two_constant_s / row.measured_s - 1), 0.2) << row.series;
+    EXPECT_LT(row.low_s, row.measured_s);
+    EXPECT_GT(row.high_s, row.measured_s);
+  }
+}
+
+TEST(Backtest, APredictedRowNeverTouchesItsOwnPrediction) {
+  const BacktestReport honest = backtest(table()), moved = backtest(table(3.0));
+  const auto of_b200 = [](const BacktestReport& report) { return report.rows.back(); };
+  EXPECT_NEAR(of_b200(moved).measured_s / of_b200(honest).measured_s, 3, 1e-9);
+  EXPECT_NEAR(of_b200(moved).predicted_s / of_b200(honest).predicted_s, 1, 1e-3);
+  EXPECT_TRUE(of_b200(moved).outlier);
+}
+
+TEST(Backtest, LeavingTheWorkloadOutStillPredicts) {
+  const BacktestReport report = backtest(table(), {.leave_out = LeaveOut::kWorkload});
+  for (const BacktestRow& row : report.rows) EXPECT_LT(std::abs(row.error()), 0.25);
+}
+
+TEST(Backtest, SummaryCountsAndCovers) {
+  std::vector<BacktestRow> rows(4);
+  for (size_t i = 0; i < rows.size(); ++i) {
+    rows[i] = {.kind = "vision",
+               .series = fmt::format("{}", i / 2),
+               .where = "",
+               .gpus = 16,
+               .fitted_on_gpus = {8},
+               .measured_s = 1,
+               .predicted_s = 1 + 0.1 * double(i),
+               .low_s = 0.9,
+               .high_s = i < 3 ? 1.5 : 0.95,
+               .linear_s = 0.5};
+  }
+  const BacktestSummary summary = summarise({&rows[0], &rows[1], &rows[2], &rows[3]});
+  EXPECT_EQ(summary.rows, 4u);
+  EXPECT_EQ(summary.series, 2u);
+  EXPECT_NEAR(summary.median_abs_error, 0.15, 1e-12);
+  EXPECT_NEAR(summary.coverage90, 0.75, 1e-12);
+  EXPECT_NEAR(summary.linear_median, 0.5, 1e-12);
+}
+
+TEST(Backtest, HardwareNamesMeet) {
+  EXPECT_EQ(normalised_hardware("NVIDIA A100-SXM4-80GB (400W)"), normalised_hardware("A100-SXM-80GB"));
+  EXPECT_NE(normalised_hardware("NVIDIA A100-PCIe-80GB"), normalised_hardware("NVIDIA A100-SXM-80GB"));
+}
+
+std::string output_of(std::vector<std::string> arguments) {
+  CLI::App app;
+  ExitCode code = ExitCode::kOk;
+  add_predict_command(app, code);
+  add_backtest_command(app, code);
+  add_list_command(app, code);
+  std::reverse(arguments.begin(), arguments.end());
+  testing::internal::CaptureStdout();
+  try {
+    app.parse(arguments);
+  } catch (...) {
+    testing::internal::GetCapturedStdout();
+    throw;
+  }
+  std::fflush(stdout);
+  return testing::internal::GetCapturedStdout();
+}
+
+TEST(Contract, PredictJson) {
+  const auto document = nlohmann::json::parse(
+      output_of({"predict", "--workload", "resnet50", "--hardware", "h100-sxm", "--gpus", "8,64,...,4096", "--json"}));
+  ASSERT_EQ(document.at("predictions").size(), 4u);
+  for (const auto& p : document["predictions"]) {
+    for (const char* key : {"gpus", "layout", "step_time_s", "samples_per_s", "mfu", "scaling_efficiency",
+                            "breakdown_s", "goodput", "extrapolated_from_gpus", "evidence"}) {
+      EXPECT_TRUE(p.contains(key)) << key;
+    }
+    for (const char* key : {"p05", "p50", "p95"})
+      EXPECT_TRUE(p["step_time_s"].contains(key) && p["goodput"].contains(key));
+    for (const char* key : {"compute", "memory", "exposed_comm", "bubble", "straggler", "input"})
+      EXPECT_TRUE(p["breakdown_s"].contains(key));
+  }
+  EXPECT_EQ(document["predictions"][1]["gpus"], 64);
+  EXPECT_EQ(document["predictions"][3]["gpus"], 4096);
+}
+
+TEST(Contract, BacktestJson) {
+  const std::string path = testing::TempDir() + "/scaling.csv";
+  std::ofstream(path) << table();
+  const auto document = nlohmann::json::parse(output_of({"backtest", path, "--json", "--no-background"}));
+  for (const char* key : {"series", "gpus", "fitted_on_gpus", "measured_s", "predicted_s", "low_s", "high_s", "error",
+                          "baseline_linear_error"}) {
+    EXPECT_TRUE(document.at("rows").at(0).contains(key)) << key;
+  }
+  for (const char* key : {"rows", "series", "median_abs_error", "p90_abs_error", "bias", "coverage90",
+                          "baseline_linear_median_abs_error"}) {
+    EXPECT_TRUE(document.at("summary").contains(key)) << key;
+  }
+}
+
+TEST(Contract, BadSizesAreInputErrors) {
+  for (const char* sizes : {"0", "-1", "1e12", "8,,16", "...", "8,...,64", "abc"}) {
+    EXPECT_THROW(
+        output_of({"predict", "--workload", "resnet50", "--hardware", "h100-sxm", fmt::format("--gpus={}", sizes)}),
+        InputError)
+        << sizes;
+  }
+  EXPECT_THROW(output_of({"predict", "--workload", "resnet50", "--gpus", "8"}), InputError);
+}
+
+TEST(Contract, ListJson) {
+  const auto document = nlohmann::json::parse(output_of({"list", "hardware", "--json"}));
+  EXPECT_GE(document.at("hardware").size(), 10u);
+  EXPECT_FALSE(document["hardware"][0].at("evidence").get<std::string>().empty());
+}
+
+TEST(Backtest, PublishedVisionBeatsItsBaselines) {
+  const BacktestReport report =
+      run_backtest({std::string(FARSCALE_SOURCE_DIR) + "/results/published/vision_scaling.csv"}, {});
+  std::vector<const BacktestRow*> all;
+  for (const BacktestRow& row : report.rows) all.push_back(&row);
+  const BacktestSummary summary = summarise(all);
+  EXPECT_GT(summary.rows, 100u);
+  EXPECT_LT(summary.median_abs_error, 0.04);
+  EXPECT_LT(summary.p90_abs_error, 0.13);
+  EXPECT_LT(summary.median_abs_error, summary.two_constant_median);
+  EXPECT_LT(summary.median_abs_error, 0.5 * summary.linear_median);
+  EXPECT_GT(summary.coverage90, 0.82);
+  EXPECT_LT(summary.coverage90, 0.97);
+}
+
+}  // namespace
+}  // namespace farscale

@@ -1,0 +1,134 @@
+// Fits recover what made synthetic records; models survive the file.
+#include "cluster/fit.h"
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "cluster/collective_model.h"
+#include "cluster/model_file.h"
+#include "cluster/random.h"
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+constexpr double kRate = 50e9, kLaunch = 4e-6, kBandwidth = 12e9, kBase = 1e-5, kHop = 2e-6, kLink = 5e9;
+
+std::vector<double> samples(double time_s, Rng& rng) {
+  std::vector<double> all;
+  for (int i = 0; i < 15; ++i) all.push_back(time_s * std::exp(0.02 * rng.normal()));
+  return all;
+}
+
+Record record_of(const Problem& problem, const std::string& family, double time_s, Rng& rng) {
+  Record record;
+  record.name = name(problem);
+  record.family = family;
+  record.problem = problem;
+  record.verdict = {.checked = true, .correct = true, .detail = ""};
+  record.samples_s = samples(time_s, rng);
+  return record;
+}
+
+Run synthetic(int ranks) {
+  Rng rng{uint64_t(ranks)};
+  Run run;
+  run.backend = "host";
+  run.device = "synthetic";
+  run.ranks = ranks;
+  run.complete = true;
+  run.path = fmt::format("{}.json", ranks);
+  for (int i = 0; i < ranks; ++i) run.hosts.push_back("a");
+  for (const int64_t size : {64, 256, 512, 1024, 2048}) {
+    const GemmProblem gemm{.m = size, .n = size, .k = size};
+    run.records.push_back(record_of(gemm, "gemm", kLaunch + gemm.flops() / kRate, rng));
+  }
+  for (const int64_t elements : {1 << 12, 1 << 22, 1 << 24}) {
+    const MemoryProblem copy{.kind = MemoryKind::kCopy, .elements = elements};
+    run.records.push_back(record_of(copy, "memory", copy.bytes() / kBandwidth, rng));
+  }
+  for (int64_t bytes = 4096; ranks > 1 && bytes < (64 << 20); bytes *= 4) {
+    const CollectiveProblem problem{.bytes = bytes, .ranks = ranks};
+    const double time_s = kBase + kHop * 2 * (ranks - 1) + bus_factor(problem.kind, ranks) * double(bytes) / kLink;
+    run.records.push_back(record_of(problem, "collective", time_s, rng));
+  }
+  return run;
+}
+
+TEST(Fit, RecoversRatesLatencyAndBandwidth) {
+  const FitReport report = fit_model({synthetic(2), synthetic(4), synthetic(8)});
+  const GemmFit& gemm = report.model.gemm_fits.at(NumberType::kFp32);
+  EXPECT_NEAR(gemm.s_per_flop * kRate, 1, 0.03);
+  EXPECT_NEAR(report.model.memory_bytes_per_s.value.p50 / kBandwidth, 1, 0.03);
+  const CollectiveFit& fit = report.model.collective_fits.at(CollectiveKind::kAllReduce);
+  EXPECT_TRUE(fit.ring);
+  EXPECT_EQ(fit.most_ranks, 8);
+  EXPECT_EQ(report.model.fitted_ranks, 8);
+  // Twice the ranks that were fitted, within a few percent at any size.
+  for (const double bytes : {4096.0, 1e6, 3e7}) {
+    const double truth = kBase + kHop * 30 + 2 * 15.0 / 16 * bytes / kLink;
+    EXPECT_NEAR(fitted_time(fit, CollectiveKind::kAllReduce, 16, bytes) / truth, 1, 0.08) << bytes;
+  }
+  for (const Residual& one : report.residuals) EXPECT_LT(std::abs(one.error()), 0.2) << one.record;
+}
+
+TEST(Fit, HostModelSaysSo) {
+  const FitReport report = fit_model({synthetic(2)});
+  EXPECT_EQ(report.model.kind, "host");
+  EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("2 ranks only")));
+}
+
+TEST(Fit, ModelSurvivesTheFile) {
+  const FitReport report = fit_model({synthetic(2), synthetic(4)});
+  const std::string text = report_to_json(report);
+  const auto back = model_from_json(text, "m.json");
+  EXPECT_EQ(back->kind, "host");
+  EXPECT_EQ(back->fitted_ranks, 4);
+  EXPECT_EQ(back->gemm_fits.at(NumberType::kFp32).s_per_flop, report.model.gemm_fits.at(NumberType::kFp32).s_per_flop);
+  EXPECT_EQ(back->collective_fits.at(CollectiveKind::kAllReduce).s_per_byte,
+            report.model.collective_fits.at(CollectiveKind::kAllReduce).s_per_byte);
+  EXPECT_EQ(model_to_json(*back), model_to_json(*model_from_json(model_to_json(*back), "again.json")));
+}
+
+std::string complaint(const std::string& text) {
+  try {
+    model_from_json(text, "m.json");
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Fit, BrokenModelsAreNamed) {
+  const std::string text = report_to_json(fit_model({synthetic(2)}));
+  EXPECT_THAT(complaint(text.substr(0, text.size() / 2)),
+              testing::AllOf(testing::HasSubstr("m.json"), testing::HasSubstr("truncated")));
+  EXPECT_THAT(complaint("{}"), testing::HasSubstr("/schema"));
+  EXPECT_THAT(complaint("{\"schema\": 99}"), testing::HasSubstr("schema 1"));
+  EXPECT_THAT(complaint("[1"), testing::HasSubstr("truncated"));
+}
+
+TEST(Fit, NothingToFitIsAnInputError) {
+  farscale::Run empty = synthetic(1);
+  empty.records.clear();
+  EXPECT_THROW(fit_model({empty}), InputError);
+  EXPECT_THROW(fit_model({}), InputError);
+  farscale::Run other = synthetic(2);
+  other.backend = "cuda";
+  EXPECT_THROW(fit_model({synthetic(2), other}), InputError);
+}
+
+TEST(Fit, HostModelPredictsItsRanks) {
+  const FitReport report = fit_model({synthetic(2), synthetic(4)});
+  const Machine machine(std::make_shared<Machine::Data>(report.model));
+  const Prediction two = predict(load_workload("resnet50"), machine, 2, {.draws = 100});
+  const Prediction sixteen = predict(load_workload("resnet50"), machine, 16, {.draws = 100});
+  EXPECT_GT(sixteen.breakdown_s.exposed_comm, two.breakdown_s.exposed_comm);
+  EXPECT_EQ(two.extrapolated_from_gpus, 4);
+}
+
+}  // namespace
+}  // namespace farscale

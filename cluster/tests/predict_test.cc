@@ -1,0 +1,164 @@
+// Predictions: limits, monotony, sums, and what bad input says.
+#include "cluster/predict.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster/machine.h"
+#include "cluster/predictor.h"
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+Machine changed(const Machine& machine, const std::function<void(Machine::Data&)>& change) {
+  auto data = std::make_shared<Machine::Data>(machine.data());
+  change(*data);
+  return Machine(data);
+}
+
+void scale(Quantity& quantity, double factor) {
+  quantity.value = {quantity.value.p05 * factor, quantity.value.p50 * factor, quantity.value.p95 * factor};
+}
+
+template <typename Work>
+std::string message_of(const Work& work) {
+  try {
+    work();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class Predict : public testing::Test {
+ protected:
+  Workload workload_ = load_workload("resnet50");
+  Machine machine_ = load_hardware("h100-sxm");
+  PredictOptions options_{.draws = 200};
+
+  Prediction at(int64_t gpus) { return predict(workload_, machine_, gpus, options_); }
+};
+
+TEST_F(Predict, BreakdownSumsToTheMedian) {
+  for (const int64_t gpus : {1, 8, 512, 50000, 300000}) {
+    const Prediction p = at(gpus);
+    const Breakdown& b = p.breakdown_s;
+    EXPECT_NEAR((b.compute + b.memory + b.exposed_comm + b.bubble + b.straggler + b.input) / p.step_time_s.p50, 1,
+                1e-9);
+  }
+}
+
+TEST_F(Predict, RangeHoldsTheMedianAndSeedRepeats) {
+  const Prediction p = at(4096), again = at(4096);
+  EXPECT_LT(p.step_time_s.p05, p.step_time_s.p50);
+  EXPECT_LT(p.step_time_s.p50, p.step_time_s.p95);
+  EXPECT_EQ(p.step_time_s.p95, again.step_time_s.p95);
+  options_.seed = 2;
+  EXPECT_NE(at(4096).step_time_s.p95, p.step_time_s.p95);
+  EXPECT_EQ(p.samples_per_s_draws.size(), 200u);
+}
+
+TEST_F(Predict, GpusChangeTheAnswer) {
+  double exposed = -1, efficiency = 2, width = 0;
+  for (const int64_t gpus : {8, 64, 512, 4096, 50000, 300000}) {
+    const Prediction p = at(gpus);
+    EXPECT_GE(p.breakdown_s.exposed_comm, exposed);
+    EXPECT_LT(p.scaling_efficiency.p50, efficiency);
+    exposed = p.breakdown_s.exposed_comm * 0.999;
+    efficiency = p.scaling_efficiency.p50;
+    EXPECT_GE(p.scaling_efficiency.p95 - p.scaling_efficiency.p05, width * 0.95);
+    width = p.scaling_efficiency.p95 - p.scaling_efficiency.p05;
+  }
+  EXPECT_EQ(at(8).scaling_efficiency.p50, 1);
+}
+
+TEST_F(Predict, OneGpuDoesNotCommunicate) {
+  const Prediction p = at(1);
+  EXPECT_EQ(p.breakdown_s.exposed_comm, 0);
+  EXPECT_EQ(p.breakdown_s.straggler, 0);
+}
+
+TEST_F(Predict, MoreBandwidthIsNeverSlower) {
+  double last = INFINITY;
+  for (const double factor : {0.01, 0.1, 1.0, 10.0, 1e6}) {
+    const Machine faster = changed(machine_, [&](Machine::Data& data) {
+      scale(data.scale_up_bytes_per_s, factor);
+      scale(data.nic_bytes_per_s, factor);
+    });
+    const double time_s = predict(workload_, faster, 1024, options_).step_time_s.p50;
+    EXPECT_LE(time_s, last * (1 + 1e-12));
+    last = time_s;
+  }
+}
+
+TEST_F(Predict, MoreLatencyIsNeverFaster) {
+  double last = 0;
+  for (const double factor : {0.1, 1.0, 10.0, 100.0}) {
+    const Machine slower =
+        changed(machine_, [&](Machine::Data& data) { scale(data.collectives.latency_scale, factor); });
+    const double time_s = predict(workload_, slower, 1024, options_).step_time_s.p50;
+    EXPECT_GE(time_s, last);
+    last = time_s;
+  }
+}
+
+TEST_F(Predict, WithoutSpreadNobodyWaits) {
+  const Machine even = changed(machine_, [](Machine::Data& data) { data.ranks = {}; });
+  EXPECT_EQ(predict(workload_, even, 300000, options_).breakdown_s.straggler, 0);
+  EXPECT_GT(at(300000).breakdown_s.straggler, at(8).breakdown_s.straggler);
+}
+
+TEST_F(Predict, AgreesWithPublishedSingleNodes) {
+  struct Row {
+    const char* hardware;
+    int micro_batch;
+    double published_s;  // MLPerf Training v1.0 to v3.0, ResNet-50 on one node
+  };
+  for (const Row& row : {Row{"h100-sxm", 400, 0.0571}, Row{"a100-80gb", 408, 0.120}, Row{"a100-pcie", 408, 0.130},
+                         Row{"a30", 204, 0.124}, Row{"v100", 208, 0.149}}) {
+    PredictOptions options{.layout = "dp=8 mb=" + std::to_string(row.micro_batch), .draws = 500};
+    const Prediction p = predict(workload_, load_hardware(row.hardware), 8, options);
+    EXPECT_NEAR(p.step_time_s.p50 / row.published_s, 1, 0.12) << row.hardware;
+    EXPECT_LT(p.step_time_s.p05, row.published_s) << row.hardware;
+    EXPECT_GT(p.step_time_s.p95, row.published_s) << row.hardware;
+  }
+}
+
+TEST_F(Predict, EveryNumberHasEvidence) {
+  const Prediction p = at(50000);
+  EXPECT_GE(p.evidence.size(), 8u);
+  for (const EvidenceLine& line : p.evidence) EXPECT_FALSE(line.source.empty()) << line.what;
+}
+
+TEST_F(Predict, BadInputNamesTheNearest) {
+  EXPECT_THAT(message_of([] { load_hardware("h100-smx"); }), testing::HasSubstr("'h100-sxm'"));
+  EXPECT_THAT(message_of([&] { at(0); }), testing::HasSubstr("at least 1"));
+  EXPECT_THAT(message_of([&] { at(-5); }), testing::HasSubstr("-5"));
+  EXPECT_THAT(message_of([&] { at(1'000'000'000'000); }), testing::HasSubstr("100,000,000"));
+}
+
+TEST_F(Predict, TooBigSaysHowManyBytes) {
+  const Workload large = load_workload("gpt3-175b");
+  EXPECT_THAT(message_of([&] { predict(large, load_hardware("v100"), 1, options_); }),
+              testing::AllOf(testing::HasSubstr("does not fit"), testing::HasSubstr("usable")));
+}
+
+TEST(Hardware, EveryShippedEntryIsWhole) {
+  const std::vector<std::string> names = shipped_hardware();
+  EXPECT_THAT(names, testing::IsSupersetOf({"h100-sxm", "h100-pcie", "h200", "b200", "gb200-nvl72", "a100-40gb",
+                                            "a100-80gb", "v100", "mi300x", "dojo-d1"}));
+  for (const std::string& name : names) {
+    const Machine machine = load_hardware(name);
+    EXPECT_EQ(machine.name(), name);
+    EXPECT_GT(machine.peak_flops_per_s(machine.data().training_type), 1e13) << name;
+    EXPECT_GT(machine.node_power_w().value.p50, machine.gpu_power_w().value.p50) << name;
+    EXPECT_LE(machine.gpu_power_w().value.p95, machine.data().limit_w.value.p50) << name;
+    for (const auto& [type, rate] : machine.data().flops_per_s) EXPECT_FALSE(rate.source.empty()) << name;
+  }
+  EXPECT_EQ(load_hardware("h100-sxm").peak_flops_per_s(NumberType::kBf16), 989.5e12);
+  EXPECT_EQ(available_type(load_hardware("v100").data(), NumberType::kBf16), NumberType::kFp16);
+}
+
+}  // namespace
+}  // namespace farscale
