@@ -9,6 +9,8 @@
 #include <cmath>
 #include <limits>
 
+#include "results/statistics.h"
+
 namespace farscale {
 namespace {
 
@@ -32,7 +34,7 @@ constexpr double kSeriesSpeed = 0.045;  // scatter of a series' speed around its
 // Scatter of rows around their series: submissions of a round change chassis and software between sizes, recipes of one
 // release do not.
 constexpr double scatter_of(TableClass kind) {
-  return kind == TableClass::kVision ? 0.035 : kind == TableClass::kFsdp ? 0.015 : 0.008;
+  return kind == TableClass::kVision ? 0.035 : kind == TableClass::kFsdp ? 0.018 : 0.008;
 }
 constexpr double kFreedom = 4;  // of the Student-t
 
@@ -82,6 +84,16 @@ struct ScalingModel::State {
   std::vector<double> value, mean, sigma;
   int speed_power = 0, node = 0, stragglers = 0, leave_node = 0, recompute = 0;
   MatrixXd inverse;  // covariance of the parameters
+
+  void start_at_medians(const std::vector<const ScalingRow*>& rows, const std::vector<RowNames>& names) {
+    std::map<int, std::vector<double>> speeds;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const double speed = std::log(rows[i]->time_s / rows[i]->samples_per_gpu());
+      speeds[names[i].speed].push_back(speed);
+      speeds[names[i].network].push_back(speed);
+    }
+    for (const auto& [place, all] : speeds) value[size_t(place)] = median(all);
+  }
 
   void start_from(const State& other) {
     for (const auto& [name, place] : index) {
@@ -192,22 +204,25 @@ ScalingModel::ScalingModel(const std::vector<const ScalingRow*>& rows, const Sca
     names.push_back(s.names_of(*row));
     series.emplace(names.back().speed, names.back());
   }
+  s.start_at_medians(rows, names);
   if (start != nullptr) s.start_from(*start->state_);
   const auto parameters = Eigen::Index(s.value.size());
   Normal normal;
   for (int pass = 0; pass < 40; ++pass) {
     normal = {MatrixXd::Identity(parameters, parameters) * 1e-9, VectorXd::Zero(parameters)};
+    // Errors are taken as nearly normal first and heavy-tailed last, so that no outlier decides where the fit ends.
+    const double wide = std::max(1.0, (start == nullptr ? 16 : 4) * std::pow(0.6, pass));
     s.add_priors(normal.matrix, normal.gradient);
     for (size_t i = 0; i < rows.size(); ++i) {
       const Evaluation e = s.evaluate(*rows[i], names[i]);
       const double residual = e.log_time - std::log(rows[i]->time_s);
       accumulate(normal.matrix, normal.gradient, e.terms.data(), e.count, residual,
-                 student_weight(residual, scatter_of(rows[i]->kind)));
+                 student_weight(residual, wide * scatter_of(rows[i]->kind)));
     }
     for (const auto& [speed, at] : series) s.add_series_prior(normal.matrix, normal.gradient, at);
     const VectorXd step = normal.matrix.ldlt().solve(normal.gradient);
     for (Eigen::Index i = 0; i < parameters; ++i) s.value[size_t(i)] += std::clamp(step[i], -0.5, 0.5);
-    if (step.cwiseAbs().maxCoeff() < 1e-4) break;
+    if (wide == 1 && step.cwiseAbs().maxCoeff() < 1e-4) break;
   }
   s.inverse = normal.matrix.ldlt().solve(MatrixXd::Identity(parameters, parameters));
 }
