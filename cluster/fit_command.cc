@@ -11,6 +11,7 @@
 #include "cluster/commands.h"
 #include "cluster/fit.h"
 #include "cluster/model_file.h"
+#include "cluster/step_scaling.h"
 #include "kernels/format.h"
 #include "results/result_file.h"
 #include "results/statistics.h"
@@ -83,6 +84,7 @@ void run_fit(const FitArguments& arguments) {
     return;
   }
   print_report(report);
+  if (const std::string scaling = step_scaling_text(runs); !scaling.empty()) fmt::print("\n{}\n", scaling);
   if (!arguments.model.empty()) {
     fmt::print("wrote {}: next `farscale predict --workload W --model {} --gpus 1,2,4`\n", arguments.model,
                arguments.model);
