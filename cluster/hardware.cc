@@ -175,6 +175,11 @@ std::vector<std::string> shipped_hardware() {
 Machine load_hardware(const std::string& name_or_path) {
   if (name_or_path.ends_with(".toml") || name_or_path.find('/') != std::string::npos)
     return read_hardware(name_or_path);
+  if (name_or_path == "host") {
+    throw InputError(
+        "hardware 'host' is measured, not shipped: farscale run quick --out run.json, farscale fit run.json -o "
+        "model.json, and then --model model.json");
+  }
   const std::vector<std::string> names = shipped_hardware();
   if (std::find(names.begin(), names.end(), name_or_path) == names.end()) {
     throw InputError(unknown_name("hardware", name_or_path, names));
