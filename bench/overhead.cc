@@ -28,8 +28,8 @@ namespace farscale {
 namespace {
 
 struct Options {
-  int64_t rounds = 40;
-  double sample_s = 0.05;
+  int64_t rounds = 100;
+  double sample_s = 0.02;
   bool json = false;
   bool assert_limits = false;
 };
@@ -229,8 +229,8 @@ int run(const Options& options) {
 int main(int argc, char** argv) {
   farscale::Options options;
   CLI::App app("What measuring through Farscale adds to bare loops of the same calls.", "farscale-overhead");
-  app.add_option("--rounds", options.rounds, "pairs of samples (default 40)")->check(CLI::Range(6, 100000));
-  app.add_option("--sample", options.sample_s, "seconds a sample (default 0.05)")->check(CLI::Range(1e-4, 10.0));
+  app.add_option("--rounds", options.rounds, "pairs of samples (default 100)")->check(CLI::Range(6, 100000));
+  app.add_option("--sample", options.sample_s, "seconds a sample (default 0.02)")->check(CLI::Range(1e-4, 10.0));
   app.add_flag("--json", options.json, "print one JSON document");
   app.add_flag("--assert", options.assert_limits, "exit 1 when an overhead is beyond doubt over its limit");
   app.footer("Example:\n  mpirun -np 2 --bind-to core farscale-overhead --assert");

@@ -47,6 +47,18 @@ double first_guess(const LoweredStep& step, const Lab& lab) {
   return std::max(1.0, std::pow(4.0, std::round(std::log2(std::max(factor, 1.0)) / 2)));
 }
 
+// The type of most of the step's FLOPs.
+std::string main_type(const StepPlan& plan) {
+  std::map<NumberType, double> flops;
+  for (const Launch& launch : plan.launches) {
+    const auto* gemm = std::get_if<GemmProblem>(&plan.problems[launch.problem]);
+    if (gemm != nullptr) flops[gemm->type] += gemm->flops() * double(launch.count);
+  }
+  const auto most =
+      std::max_element(flops.begin(), flops.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return most == flops.end() ? "none" : std::string(name(most->first));
+}
+
 // Plans and prepares at attempt.scale; falls back to fp32 where the backend lacks the workload's type.
 bool prepare_step(const Case& item, Lab& lab, Attempt& attempt, Record& record) {
   StepPlanOptions options{.scale = attempt.scale,
@@ -56,7 +68,7 @@ bool prepare_step(const Case& item, Lab& lab, Attempt& attempt, Record& record) 
   if (options.force_type) options.type = parse_number_type(item.step->type);
   attempt.plan = plan_step(attempt.step, options);
   attempt.run = std::make_unique<StepRun>(lab, attempt.plan, record);
-  record.settings["type"] = options.force_type ? item.step->type : "as the workload";
+  record.settings["type"] = main_type(attempt.plan);
   if (attempt.run->ok() || options.force_type || record.status != Status::kSkipped) return attempt.run->ok();
   const std::string missing = record.reason;
   record.status = Status::kOk;
@@ -65,7 +77,7 @@ bool prepare_step(const Case& item, Lab& lab, Attempt& attempt, Record& record) 
   attempt.run.reset();
   attempt.plan = plan_step(attempt.step, options);
   attempt.run = std::make_unique<StepRun>(lab, attempt.plan, record);
-  record.settings["type"] = "fp32";
+  record.settings["type"] = main_type(attempt.plan);
   record.details["type"] = fmt::format("fp32 instead of the workload's: {}", missing);
   return attempt.run->ok();
 }
