@@ -84,16 +84,16 @@ install_packages() {
     apt-get install -y --no-install-recommends "$@"
 }
 
-# Configures and builds one preset; further arguments go to cmake.
+# Configures and builds one preset; further arguments go to cmake. $targets, where set, limits what is built.
 build_preset() {
   local preset=$1 folder=$2
   shift 2
   mkdir -p "$folder"
   quiet "$folder/configure.log" cmake --preset "$preset" -S "$root" "$@"
   if [ -t 2 ]; then
-    cmake --build "$folder" >&2 || fail "the build failed"
+    cmake --build "$folder" ${targets:+--target $targets} >&2 || fail "the build failed"
   else
-    quiet "$folder/build.log" cmake --build "$folder"
+    quiet "$folder/build.log" cmake --build "$folder" ${targets:+--target $targets}
   fi
 }
 
