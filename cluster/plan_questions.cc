@@ -5,8 +5,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <limits>
-#include <regex>
 
 #include "cluster/plan_draws.h"
 #include "cluster/plan_output.h"
@@ -116,17 +117,19 @@ void ask_plan(NeedAnswer& answer, const Plan& plan, const RunOptions& options, c
 }  // namespace
 
 Need parse_need(const std::string& text) {
-  static const std::regex form(R"(\s*([^:\s]+)\s*:\s*([-+0-9.eE]+)\s+samples\s+by\s+(\d{4})-(\d{2})-(\d{2})\s*)");
-  std::smatch match;
-  if (!std::regex_match(text, match, form)) wrong_need(text, "is not understood");
-  Need need{.workload = match[1], .samples = 0, .by = {}};
-  try {
-    need.samples = std::stod(match[2]);
-  } catch (const std::exception&) {
-    wrong_need(text, "has no number of samples");
-  }
+  const size_t colon = text.find(':');
+  if (colon == std::string::npos || colon == 0) wrong_need(text, "names no workload");
+  Need need{.workload = text.substr(0, colon), .samples = 0, .by = {}};
+  char* after = nullptr;
+  const char* number = text.c_str() + colon + 1;
+  need.samples = std::strtod(number, &after);
+  if (after == number) wrong_need(text, "has no number of samples");
   if (!(need.samples > 0) || !std::isfinite(need.samples)) wrong_need(text, "must ask for more than 0 samples");
-  need.by = parse_date(text, std::stoi(match[3]), unsigned(std::stoi(match[4])), unsigned(std::stoi(match[5])));
+  int year = 0, end = 0;
+  unsigned month = 0, day = 0;
+  if (std::sscanf(after, " samples by %4d-%2u-%2u %n", &year, &month, &day, &end) != 3 || after[end] != '\0')
+    wrong_need(text, "has no \"samples by\" with a date");
+  need.by = parse_date(text, year, month, day);
   return need;
 }
 
