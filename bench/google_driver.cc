@@ -3,11 +3,12 @@
 
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
+#include <regex.h>
 #include <unistd.h>
 
+#include <array>
 #include <iostream>
 #include <memory>
-#include <regex>
 #include <sstream>
 
 #include "kernels/error.h"
@@ -93,8 +94,7 @@ std::unique_ptr<benchmark::BenchmarkReporter> make_display(Display display, cons
 // Sets every flag of the library, because each also has a default from the environment (BENCHMARK_REPETITIONS=…), which
 // would differ between ranks or add calls.
 void set_flags(bool list, const std::string& out, const GoogleFlags& flags) {
-  std::vector<std::string> arguments = {"farscale",
-                                        "--benchmark_filter=.",
+  std::vector<std::string> arguments = {"--benchmark_filter=.",
                                         fmt::format("--benchmark_list_tests={}", list),
                                         "--benchmark_min_time=0.5",
                                         "--benchmark_min_warmup_time=0",
@@ -110,7 +110,8 @@ void set_flags(bool list, const std::string& out, const GoogleFlags& flags) {
                                         "--benchmark_perf_counters=",
                                         "--benchmark_time_unit=" + flags.time_unit,
                                         "--v=0"};
-  std::vector<char*> pointers;
+  static char program[] = "farscale";  // the library keeps the pointer to the program's name
+  std::vector<char*> pointers = {program};
   for (std::string& argument : arguments) pointers.push_back(argument.data());
   int count = static_cast<int>(pointers.size());
   benchmark::Initialize(&count, pointers.data());
@@ -122,13 +123,18 @@ benchmark::TimeUnit unit_of(const std::string& text) {
   return text == "s" ? benchmark::kSecond : benchmark::kMicrosecond;
 }
 
-// The library's regular expressions are POSIX extended; std::regex tells whether one compiles.
+// The library's regular expressions are POSIX extended; it would only print that one does not compile.
 void check_filter(const std::string& filter) {
-  try {
-    const std::regex compiled(filter.starts_with("-") ? filter.substr(1) : filter, std::regex::extended);
-  } catch (const std::regex_error& error) {
-    throw InputError(fmt::format("--benchmark_filter: '{}' is no regular expression: {}", filter, error.what()));
+  const std::string pattern = filter.starts_with("-") ? filter.substr(1) : filter;
+  regex_t compiled{};
+  const int code = ::regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB);
+  if (code == 0) {
+    ::regfree(&compiled);
+    return;
   }
+  std::array<char, 256> why{};
+  ::regerror(code, &compiled, why.data(), why.size());
+  throw InputError(fmt::format("--benchmark_filter: '{}' is no regular expression: {}", filter, why.data()));
 }
 
 void run_one(benchmark::State& state, Outcome& outcome, const std::function<Outcome(size_t)>& body, size_t index) {
