@@ -4,6 +4,11 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build
 
+# A compiler cache, where there is one, saves the builds that repeat each other.
+if command -v ccache >/dev/null; then
+  export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache} CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+fi
+
 # step "text": starts a numbered step; steps_total is set by the caller.
 step_number=0
 step() {
@@ -33,7 +38,7 @@ build_packages=(g++ cmake ninja-build python3 libfmt-dev libcli11-dev nlohmann-j
   libeigen3-dev libbenchmark-dev libopenblas-dev libopenmpi-dev openmpi-bin)
 build_packages_optional=(libdnnl-dev)
 test_packages=(libgtest-dev libgmock-dev)
-test_packages_optional=(mpich libmpich-dev libbenchmark-tools python3-scipy clang-format clang-tidy)
+test_packages_optional=(ccache mpich libmpich-dev libbenchmark-tools python3-scipy clang-format clang-tidy)
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }
 
