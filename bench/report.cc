@@ -89,6 +89,15 @@ std::string collective_table(const Run& run) {
 
 std::string samples_text(double rate) { return fmt::format("{:.3g} samples/s", rate); }
 
+// With the 95 % interval of its median: a small difference of two large times is no point.
+std::string exposed_text(const Record& record) {
+  const auto series = record.series_s.find("exposed");
+  if (series == record.series_s.end() || series->second.empty()) return "-";
+  const Interval interval = median_interval95(series->second);
+  return fmt::format("{} ({} to {})", format_seconds(median(series->second)), format_seconds(interval.low),
+                     format_seconds(interval.high));
+}
+
 std::string step_table(const Run& run) {
   TextTable table({"step", "scale", "ranks", "compute only", "comm. only", "both", "±", "exposed", "of step",
                    "scaled copy", "full size"});
@@ -99,8 +108,7 @@ std::string step_table(const Run& run) {
                scale == record->settings.end() || scale->second == "1" ? "full" : "1/" + scale->second,
                std::to_string(run.ranks), counter_text(*record, "compute_only_s", format_seconds),
                counter_text(*record, "communication_only_s", format_seconds),
-               counter_text(*record, "both_s", format_seconds), spread_text(*record),
-               counter_text(*record, "exposed_s", format_seconds),
+               counter_text(*record, "both_s", format_seconds), spread_text(*record), exposed_text(*record),
                counter_text(*record, "exposed_share", format_percent),
                counter_text(*record, "scaled_samples_per_s", samples_text),
                counter_text(*record, "samples_per_s", samples_text)});
