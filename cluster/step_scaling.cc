@@ -3,12 +3,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "kernels/format.h"
 
 namespace farscale {
 namespace {
+
+// More ranks cannot make the same work faster: above this, what differs is the launches (clocks, other programs).
+constexpr double kPlausibleEfficiency = 1.03;
 
 struct Samples {
   std::vector<double> step_s, exposed_s;
@@ -76,7 +80,11 @@ std::string step_scaling_text(const std::vector<Run>& runs) {
                row.exposed_s == 0 ? "-" : format_seconds(row.exposed_s), format_percent(row.efficiency),
                fmt::format("{} … {}", format_percent(worst), format_percent(best))});
   }
-  return "step scaling, the same work on every rank (M measured here)\n" + table.str();
+  std::string text = "step scaling, the same work on every rank (M measured here)\n" + table.str();
+  const bool impossible = std::any_of(rows.begin(), rows.end(),
+                                      [](const StepScalingRow& row) { return row.efficiency > kPlausibleEfficiency; });
+  if (impossible) text += "over 100 %: the launches differ by more than the ranks do; repeat on an idle machine\n";
+  return text;
 }
 
 }  // namespace farscale

@@ -32,6 +32,19 @@ TEST(StepScaling, IntervalCoversTheNoiseOfBothSides) {
   EXPECT_NEAR(rows[1].efficiency_interval95.high, 1.1 / 1.8, 1e-12);
 }
 
+TEST(StepScaling, LaunchesOfOneNumberOfRanksArePooled) {
+  const auto rows = step_scaling({run_of(1, {1, 1, 1}), run_of(1, {3, 3, 3}), run_of(2, {2, 2, 2})});
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_DOUBLE_EQ(rows[0].step_time_s, 2);
+  EXPECT_DOUBLE_EQ(rows[1].efficiency_interval95.low, 0.5);
+  EXPECT_DOUBLE_EQ(rows[1].efficiency_interval95.high, 1.5);
+}
+
+TEST(StepScaling, ImpossibleEfficiencyIsSaidToBeNoise) {
+  EXPECT_NE(step_scaling_text({run_of(1, {2, 2}), run_of(2, {1, 1})}).find("launches differ"), std::string::npos);
+  EXPECT_EQ(step_scaling_text({run_of(1, {1, 1}), run_of(2, {1, 1})}).find("launches differ"), std::string::npos);
+}
+
 TEST(StepScaling, DifferentScalesAndSingleCountsAreNotCompared) {
   EXPECT_TRUE(step_scaling({run_of(1, {1, 1}), run_of(2, {1, 1}, "64")}).empty());
   EXPECT_EQ(step_scaling_text({run_of(1, {1, 1})}), "");
