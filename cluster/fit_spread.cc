@@ -11,7 +11,8 @@ namespace farscale {
 namespace {
 
 Quantity spread_of(std::vector<double> values, const std::string& what) {
-  if (values.empty()) return {{0.002, 0.01, 0.05}, Evidence::kAssumed, fmt::format("assumption: no samples for {}", what)};
+  if (values.empty())
+    return {{0.002, 0.01, 0.05}, Evidence::kAssumed, fmt::format("assumption: no samples for {}", what)};
   return {{quantile(values, 0.1), median(values), quantile(values, 0.9)},
           Evidence::kMeasured,
           fmt::format("measured: {} of {} records", what, values.size())};
