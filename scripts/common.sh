@@ -6,7 +6,7 @@ build=$root/build
 
 # A compiler cache, where there is one, saves the builds that repeat each other.
 if command -v ccache >/dev/null; then
-  export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache} CCACHE_BASEDIR=$root CCACHE_NOHASHDIR=1
+  export CMAKE_CXX_COMPILER_LAUNCHER=${CMAKE_CXX_COMPILER_LAUNCHER-ccache}
 fi
 
 # step "text": starts a numbered step; steps_total is set by the caller.
