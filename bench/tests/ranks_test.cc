@@ -118,7 +118,7 @@ TEST_P(Ranks, ALostRankIsNamedAndFinishedCasesStay) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(30));
   EXPECT_NE(done.code, 0);
   // Hydra may kill every rank before one can speak; scripts/launch keeps it from doing so (kernels/mpi tests that).
-  if (std::string(GetParam().module) == "openmpi") {
+  if (GetParam().name == "openmpi") {
     EXPECT_THAT(done.err, AllOf(HasSubstr("rank 1"), HasSubstr("cases are in lost.json"))) << done.out;
   }
   const farscale::Run result = read_result(place_.path("lost.json"));
