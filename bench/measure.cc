@@ -22,6 +22,8 @@ void count_rates(const Case& item, Record& record) {
   } else if (const auto* collective = std::get_if<CollectiveProblem>(&*item.problem)) {
     set_counter(record, "bytes_per_s", double(collective->bytes) / time_s);
     set_counter(record, "bus_bytes_per_s", bus_bandwidth(*collective, time_s));
+  } else if (const auto* convolution = std::get_if<ConvolutionProblem>(&*item.problem)) {
+    set_counter(record, "flops_per_s", convolution->flops() / time_s);
   }
 }
 

@@ -17,6 +17,7 @@ namespace {
 double work_of(const Problem& problem) {
   if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return gemm->flops();
   if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return 10 * memory->bytes();
+  if (const auto* convolution = std::get_if<ConvolutionProblem>(&problem)) return convolution->flops();
   return 10 * double(std::get<CollectiveProblem>(problem).bytes);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,9 @@ struct OperationSettings {
   uint64_t seed = 1;
   bool cold = true;              // rotate operands through more than the last-level cache
   const World* world = nullptr;  // the ranks a collective runs over; the caller keeps it alive
+  bool graph = false;            // replayed from a graph recorded once, where the device has such a thing
+  bool registered = false;       // collectives: buffers the library knows beforehand
+  int most_ctas = 0;             // collectives: SMs the library may take; 0: its own choice
 };
 
 // A result held against its reference.
@@ -49,7 +53,9 @@ class Queue;
 class Operation {
  public:
   virtual ~Operation() = default;
-  virtual Verdict verify() = 0;                 // runs once and compares; every rank of a collective calls it together
+  virtual Verdict verify() = 0;  // runs once and compares; every rank of a collective calls it together
+  // A cheap look, between samples, at whether results are still what verify() saw; nothing where there is none.
+  virtual std::optional<Verdict> recheck() { return std::nullopt; }
   virtual void run(Queue& queue) = 0;           // one run: done on return (host compute) or enqueued (threads, streams)
   virtual Facts details() const { return {}; }  // algorithm, tile, workspace, buffers rotated, threads …
 };

@@ -25,17 +25,36 @@ Kind parse_kind(std::string_view what, std::string_view text, const std::array<K
   throw InputError(unknown_name(what, text, names));
 }
 
-// Arrays read and written, in elements per element of the problem.
-int arrays_moved(MemoryKind kind) {
+bool converts(MemoryKind kind) {
+  return kind == MemoryKind::kPack || kind == MemoryKind::kUnpack || kind == MemoryKind::kConvert;
+}
+
+// Reads and writes of one element of the problem, and its FLOPs.
+struct PassCost {
+  double arrays;  // of the problem's type
+  double flops;
+};
+
+PassCost cost(MemoryKind kind) {
   switch (kind) {
     case MemoryKind::kCopy:
-      return 2;  // x, y
+      return {2, 0};  // x, y
     case MemoryKind::kTriad:
-      return 3;  // x, y, z
+      return {3, 2};  // x, y, z
     case MemoryKind::kAdamW:
-      return 7;  // read g p m v, write p m v
+    case MemoryKind::kAdamWMulti:
+      return {7, 14};  // read g p m v, write p m v; counted from the update of kernels/reference.h
+    case MemoryKind::kBiasGelu:
+      return {2, 5};  // x + b; x (1 + erf(x / sqrt 2)) / 2 with erf as one
+    case MemoryKind::kLayerNorm:
+      return {2, 8};  // mean 1, variance 3, normalise and scale 4
+    case MemoryKind::kPack:
+    case MemoryKind::kUnpack:
+      return {1, 1};
+    case MemoryKind::kConvert:
+      return {1, 0};
   }
-  return 0;
+  return {0, 0};
 }
 
 }  // namespace
@@ -50,36 +69,42 @@ std::string GemmProblem::layout() const {
 }
 
 std::string GemmProblem::name() const {
-  const std::string head = fmt::format("gemm/{}/{}/{}x{}x{}", farscale::name(type), layout(), m, n, k);
-  return batch > 1 ? fmt::format("{}/b{}", head, batch) : head;
+  std::string text = fmt::format("gemm/{}/{}/{}x{}x{}", farscale::name(type), layout(), m, n, k);
+  if (batch > 1) text += fmt::format("/b{}", batch);
+  if (scaling != Scaling::kNone) text += fmt::format("/{}_scaled", farscale::name(scaling));
+  if (fast_accumulation) text += "/fast";
+  if (epilogue != Epilogue::kNone) text += fmt::format("/{}", farscale::name(epilogue));
+  return text;
 }
 
 void GemmProblem::validate() const {
   constexpr int64_t kMost = int64_t{1} << 31;
   const bool sizes = m > 0 && n > 0 && k > 0 && batch > 0 && m < kMost && n < kMost && k < kMost && batch < kMost;
   require(sizes, name(), "m, n, k and batch from 1 to 2147483647");
+  const bool fp8 = type == NumberType::kFp8E4M3 || type == NumberType::kFp8E5M2;
+  const bool fp4 = type == NumberType::kFp4;
+  require(scaling == Scaling::kNone || fp8 || (fp4 && scaling == Scaling::kBlock), name(),
+          "scaling only for fp8 (tensor, block) and fp4 (block)");
+  require(!fast_accumulation || fp8, name(), "fast accumulation only for fp8");
 }
 
-double MemoryProblem::flops() const {
-  switch (kind) {
-    case MemoryKind::kCopy:
-      return 0;
-    case MemoryKind::kTriad:
-      return 2.0 * double(elements);
-    case MemoryKind::kAdamW:
-      return 14.0 * double(elements);  // counted from the update of kernels/reference.h
-  }
-  return 0;
-}
+double MemoryProblem::flops() const { return cost(kind).flops * double(elements); }
 
-double MemoryProblem::bytes() const { return arrays_moved(kind) * double(elements) * bytes_per_element(type); }
+double MemoryProblem::bytes() const {
+  const double other = converts(kind) ? bytes_per_element(to) : 0;
+  return double(elements) * (cost(kind).arrays * bytes_per_element(type) + other);
+}
 
 std::string MemoryProblem::name() const {
-  return fmt::format("memory/{}/{}/{}", farscale::name(kind), farscale::name(type), elements);
+  const std::string types = converts(kind) ? fmt::format("{}-{}", farscale::name(type), farscale::name(to))
+                                           : std::string(farscale::name(type));
+  return fmt::format("memory/{}/{}/{}", farscale::name(kind), types, elements);
 }
 
 void MemoryProblem::validate() const {
   require(elements > 0 && elements <= (int64_t{1} << 40), name(), "1 to 2^40 elements");
+  const bool rows = kind == MemoryKind::kBiasGelu || kind == MemoryKind::kLayerNorm;
+  require(!rows || elements % kMemoryRow == 0, name(), fmt::format("elements in rows of {}", kMemoryRow));
 }
 
 std::string CollectiveProblem::name() const {
@@ -90,42 +115,73 @@ std::string CollectiveProblem::name() const {
 void CollectiveProblem::validate() const {
   require(ranks >= 1, name(), "at least one rank");
   require(bytes > 0 && bytes <= (int64_t{1} << 40), name(), "1 byte to 1 TiB");
-  const bool split = kind != CollectiveKind::kAllReduce && kind != CollectiveKind::kBroadcast;
+  const bool split =
+      kind == CollectiveKind::kReduceScatter || kind == CollectiveKind::kAllGather || kind == CollectiveKind::kAllToAll;
   const int64_t grain = static_cast<int64_t>(bytes_per_element(type)) * (split ? ranks : 1);
   require(grain > 0 && bytes % grain == 0, name(), fmt::format("bytes in multiples of {}", grain));
 }
 
+double ConvolutionProblem::flops() const {
+  const double outputs = double(images) * double(output_height()) * double(output_width()) * double(filters);
+  return 2 * outputs * double(channels / groups) * double(kernel * kernel);
+}
+
+double ConvolutionProblem::bytes() const {
+  const double input = double(images) * double(height) * double(width) * double(channels);
+  const double weights = double(filters) * double(channels / groups) * double(kernel * kernel);
+  const double output = double(images) * double(output_height()) * double(output_width()) * double(filters);
+  return (input + weights + output) * bytes_per_element(type);
+}
+
+std::string ConvolutionProblem::name() const {
+  return fmt::format("convolution/{}/{}/{}x{}x{}x{}-{}/k{}s{}g{}", farscale::name(type), farscale::name(pass), images,
+                     height, width, channels, filters, kernel, stride, groups);
+}
+
+void ConvolutionProblem::validate() const {
+  const bool sizes = images > 0 && height > 0 && width > 0 && channels > 0 && filters > 0 && kernel > 0 && stride > 0;
+  require(sizes && kernel % 2 == 1, name(), "sizes of at least 1 and an odd kernel");
+  require(groups > 0 && channels % groups == 0 && filters % groups == 0, name(),
+          "channels and filters that divide into the groups");
+}
+
 std::string_view name(MemoryKind kind) {
-  switch (kind) {
-    case MemoryKind::kCopy:
-      return "copy";
-    case MemoryKind::kTriad:
-      return "triad";
-    case MemoryKind::kAdamW:
-      return "adamw";
-  }
-  return "";
+  constexpr std::array<std::string_view, kMemoryKinds.size()> names = {
+      "copy", "triad", "adamw", "adamw_multi", "bias_gelu", "layer_norm", "pack", "unpack", "convert"};
+  return names[static_cast<size_t>(kind)];
 }
 
 std::string_view name(CollectiveKind kind) {
-  switch (kind) {
-    case CollectiveKind::kAllReduce:
-      return "all_reduce";
-    case CollectiveKind::kReduceScatter:
-      return "reduce_scatter";
-    case CollectiveKind::kAllGather:
-      return "all_gather";
-    case CollectiveKind::kBroadcast:
-      return "broadcast";
-    case CollectiveKind::kAllToAll:
-      return "all_to_all";
-  }
-  return "";
+  constexpr std::array<std::string_view, kCollectiveKinds.size()> names = {"all_reduce", "reduce_scatter", "all_gather",
+                                                                           "broadcast",  "all_to_all",     "send_recv"};
+  return names[static_cast<size_t>(kind)];
+}
+
+std::string_view name(Epilogue epilogue) {
+  constexpr std::array<std::string_view, kEpilogues.size()> names = {"none", "bias", "bias_relu", "bias_gelu"};
+  return names[static_cast<size_t>(epilogue)];
+}
+
+std::string_view name(Scaling scaling) {
+  constexpr std::array<std::string_view, kScalings.size()> names = {"none", "tensor", "block"};
+  return names[static_cast<size_t>(scaling)];
+}
+
+std::string_view name(ConvolutionPass pass) {
+  constexpr std::array<std::string_view, kConvolutionPasses.size()> names = {"forward", "data_gradient",
+                                                                             "weight_gradient"};
+  return names[static_cast<size_t>(pass)];
 }
 
 MemoryKind parse_memory_kind(std::string_view text) { return parse_kind("memory kernel", text, kMemoryKinds); }
 
 CollectiveKind parse_collective_kind(std::string_view text) { return parse_kind("collective", text, kCollectiveKinds); }
+Epilogue parse_epilogue(std::string_view text) { return parse_kind("epilogue", text, kEpilogues); }
+Scaling parse_scaling(std::string_view text) { return parse_kind("scaling", text, kScalings); }
+
+ConvolutionPass parse_convolution_pass(std::string_view text) {
+  return parse_kind("pass of a convolution", text, kConvolutionPasses);
+}
 
 double bus_factor(CollectiveKind kind, int64_t ranks) {
   const double n = double(ranks);
@@ -137,6 +193,7 @@ double bus_factor(CollectiveKind kind, int64_t ranks) {
     case CollectiveKind::kAllToAll:
       return (n - 1) / n;
     case CollectiveKind::kBroadcast:
+    case CollectiveKind::kSendRecv:
       return 1;
   }
   return 0;

@@ -85,6 +85,8 @@ void check_element(const MemoryProblem& problem, const MemoryBlocks& blocks, int
         check_adamw<float>(blocks, i, element, check);
       }
       break;
+    default:
+      break;
   }
 }
 
@@ -158,6 +160,8 @@ double CollectivePattern::expected(int rank, int64_t element) const {
       return sent(0, element);
     case CollectiveKind::kAllToAll:
       return sent(static_cast<int>(element / part_), rank * part_ + element % part_);
+    case CollectiveKind::kSendRecv:
+      return sent((rank + problem_.ranks - 1) % problem_.ranks, element);
   }
   return 0;
 }

@@ -32,8 +32,9 @@ class World {
   virtual std::vector<double> reduce(std::vector<double> values, Reduction op) const = 0;  // elementwise, on every rank
 
   // One collective on host memory, S = problem.bytes. Sizes of send and receive in bytes: all_reduce S -> S, broadcast
-  // S in place (from rank 0), reduce_scatter S -> S/ranks, all_gather S/ranks -> S, all_to_all S -> S. send may equal
-  // receive for in-place problems. fp64, fp32, int8 (as int8 sums modulo 256) and bf16 (sums in fp32) are supported.
+  // S in place (from rank 0), reduce_scatter S -> S/ranks, all_gather S/ranks -> S, all_to_all S -> S, send_recv S ->
+  // S. send may equal receive for in-place problems. fp64, fp32, int8 (as int8 sums modulo 256) and bf16 (sums in fp32)
+  // are supported.
   virtual void collective(const CollectiveProblem& problem, const void* send, void* receive) const = 0;
 
   // The same ranks with traffic of their own, so that a communication thread can run beside this one.

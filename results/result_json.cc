@@ -27,10 +27,22 @@ Json problem_json(const Problem& problem) {
               {"batch", p.batch},
               {"type", name(p.type)},
               {"transpose_a", p.transpose_a},
-              {"transpose_b", p.transpose_b}};
+              {"transpose_b", p.transpose_b},
+              {"epilogue", name(p.epilogue)},
+              {"scaling", name(p.scaling)},
+              {"fast_accumulation", p.fast_accumulation}};
     }
     Json operator()(const MemoryProblem& p) const {
-      return {{"kind", "memory"}, {"pass", name(p.kind)}, {"elements", p.elements}, {"type", name(p.type)}};
+      return {{"kind", "memory"},
+              {"pass", name(p.kind)},
+              {"elements", p.elements},
+              {"type", name(p.type)},
+              {"to", name(p.to)}};
+    }
+    Json operator()(const ConvolutionProblem& p) const {
+      return {{"kind", "convolution"}, {"pass", name(p.pass)},   {"images", p.images},   {"height", p.height},
+              {"width", p.width},      {"channels", p.channels}, {"filters", p.filters}, {"kernel", p.kernel},
+              {"stride", p.stride},    {"groups", p.groups},     {"type", name(p.type)}};
     }
     Json operator()(const CollectiveProblem& p) const {
       return {{"kind", "collective"}, {"collective", name(p.kind)}, {"bytes", p.bytes},

@@ -1,6 +1,7 @@
 // Reading: a result file back into a run, every step checked.
 #include <fmt/format.h>
 
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "kernels/error.h"
@@ -20,9 +21,14 @@ auto checked(const JsonCursor& place, Check check) {
   }
 }
 
-NumberType read_type(const JsonCursor& cursor) {
-  return checked(cursor.at("type"), [&] { return parse_number_type(cursor.at("type").text()); });
+// A name of the vocabulary; files written before the key existed have `fallback`.
+template <typename Name, typename Parse>
+Name read_name(const JsonCursor& cursor, const char* key, Parse parse, std::optional<Name> fallback = {}) {
+  if (fallback && !cursor.has(key)) return *fallback;
+  return checked(cursor.at(key), [&] { return parse(cursor.at(key).text()); });
 }
+
+NumberType read_type(const JsonCursor& cursor) { return read_name<NumberType>(cursor, "type", parse_number_type); }
 
 Problem read_gemm(const JsonCursor& cursor) {
   return GemmProblem{.m = cursor.at("m").integer(),
@@ -31,36 +37,55 @@ Problem read_gemm(const JsonCursor& cursor) {
                      .batch = cursor.at("batch").integer(),
                      .type = read_type(cursor),
                      .transpose_a = cursor.at("transpose_a").flag(),
-                     .transpose_b = cursor.at("transpose_b").flag()};
+                     .transpose_b = cursor.at("transpose_b").flag(),
+                     .epilogue = read_name<Epilogue>(cursor, "epilogue", parse_epilogue, Epilogue::kNone),
+                     .scaling = read_name<Scaling>(cursor, "scaling", parse_scaling, Scaling::kNone),
+                     .fast_accumulation = cursor.has("fast_accumulation") && cursor.at("fast_accumulation").flag()};
 }
 
 Problem read_memory(const JsonCursor& cursor) {
-  const JsonCursor pass = cursor.at("pass");
-  return MemoryProblem{.kind = checked(pass, [&] { return parse_memory_kind(pass.text()); }),
+  return MemoryProblem{.kind = read_name<MemoryKind>(cursor, "pass", parse_memory_kind),
                        .elements = cursor.at("elements").integer(),
-                       .type = read_type(cursor)};
+                       .type = read_type(cursor),
+                       .to = read_name<NumberType>(cursor, "to", parse_number_type, NumberType::kFp32)};
 }
 
 Problem read_collective(const JsonCursor& cursor) {
-  const JsonCursor kind = cursor.at("collective");
-  return CollectiveProblem{.kind = checked(kind, [&] { return parse_collective_kind(kind.text()); }),
+  return CollectiveProblem{.kind = read_name<CollectiveKind>(cursor, "collective", parse_collective_kind),
                            .bytes = cursor.at("bytes").integer(),
                            .type = read_type(cursor),
                            .ranks = static_cast<int>(cursor.at("ranks").integer(1, INT32_MAX)),
                            .in_place = cursor.at("in_place").flag()};
 }
 
+Problem read_convolution(const JsonCursor& cursor) {
+  return ConvolutionProblem{.pass = read_name<ConvolutionPass>(cursor, "pass", parse_convolution_pass),
+                            .images = cursor.at("images").integer(),
+                            .height = cursor.at("height").integer(),
+                            .width = cursor.at("width").integer(),
+                            .channels = cursor.at("channels").integer(),
+                            .filters = cursor.at("filters").integer(),
+                            .kernel = cursor.at("kernel").integer(),
+                            .stride = cursor.at("stride").integer(),
+                            .groups = cursor.at("groups").integer(),
+                            .type = read_type(cursor)};
+}
+
 std::optional<Problem> read_problem(const JsonCursor& cursor) {
   if (cursor.is_null()) return std::nullopt;
+  constexpr std::array<std::pair<std::string_view, Problem (*)(const JsonCursor&)>, 4> kReaders = {
+      {{"gemm", read_gemm},
+       {"memory", read_memory},
+       {"collective", read_collective},
+       {"convolution", read_convolution}}};
   const std::string kind = cursor.at("kind").text();
-  if (kind != "gemm" && kind != "memory" && kind != "collective") {
-    cursor.at("kind").fail(fmt::format("expected gemm, memory or collective, found '{}'", kind));
+  for (const auto& [name, read] : kReaders) {
+    if (kind != name) continue;
+    const Problem problem = read(cursor);
+    checked(cursor, [&] { return validate(problem), 0; });
+    return problem;
   }
-  const Problem problem = kind == "gemm"     ? read_gemm(cursor)
-                          : kind == "memory" ? read_memory(cursor)
-                                             : read_collective(cursor);
-  checked(cursor, [&] { return validate(problem), 0; });
-  return problem;
+  cursor.at("kind").fail(fmt::format("expected gemm, memory, collective or convolution, found '{}'", kind));
 }
 
 RecordVerdict read_verdict(const JsonCursor& cursor) {

@@ -141,7 +141,8 @@ Prepared CudaBackend::prepare(const Problem& problem, const OperationSettings& s
   try {
     if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return prepare(*gemm, settings);
     if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return prepare_memory(*memory, settings, device_);
-    return prepare(std::get<CollectiveProblem>(problem), settings);
+    if (const auto* collective = std::get_if<CollectiveProblem>(&problem)) return prepare(*collective, settings);
+    return Prepared::absent("convolutions are not implemented");
   } catch (const OutOfDeviceMemory& error) {
     return Prepared::absent(fmt::format("does not fit: {}", error.what()));
   }

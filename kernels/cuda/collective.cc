@@ -118,6 +118,8 @@ void CollectiveOperation::issue(cudaStream_t stream) {
     case CollectiveKind::kAllToAll:
       exchange(sent / static_cast<size_t>(problem_.ranks), type, stream);
       return;
+    case CollectiveKind::kSendRecv:
+      return;
   }
 }
 
@@ -162,6 +164,7 @@ Prepared prepare_collective(const CollectiveProblem& problem, const Device& devi
     return Prepared::absent(
         fmt::format("collectives of {} are not implemented: fp64, fp32, fp16, bf16 and int8 are", name(problem.type)));
   }
+  if (problem.kind == CollectiveKind::kSendRecv) return Prepared::absent("send_recv is not implemented");
   if (problem.kind == CollectiveKind::kAllToAll && problem.in_place) {
     return Prepared::absent("NCCL has no all-to-all in place: a part would be overwritten before it is sent");
   }

@@ -31,11 +31,14 @@ Arrays arrays_of(MemoryKind kind) {
       return {3, {0, 1}, {2}};
     case MemoryKind::kAdamW:
       return {4, {0, 1, 2, 3}, {0, 1, 2}};  // p m v g
+    default:
+      break;
   }
   return {};
 }
 
 std::string unsupported(const MemoryProblem& problem) {
+  if (arrays_of(problem.kind).count == 0) return fmt::format("{} is not implemented", name(problem.kind));
   if (problem.type == NumberType::kFp4) return "fp4 has no memory kernels in the cuda module";
   const bool wide = problem.type == NumberType::kFp32 || problem.type == NumberType::kFp64;
   if (problem.kind == MemoryKind::kCopy || wide) return "";
@@ -118,6 +121,8 @@ void MemoryOperation::launch(int64_t set, cudaStream_t stream) const {
                                   .g = at(set, 3),
                                   .count = problem_.elements},
                                  stream));
+      return;
+    default:
       return;
   }
 }

@@ -92,9 +92,17 @@ DeviceReport HostBackend::device() const {
 Maybe<std::unique_ptr<Operation>> HostBackend::prepare(const Problem& problem, const OperationSettings& settings) {
   validate(problem);
   try {
-    if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return make_gemm(*gemm, settings, context_);
+    if (const auto* gemm = std::get_if<GemmProblem>(&problem)) {
+      if (gemm->epilogue != Epilogue::kNone) {
+        return Maybe<std::unique_ptr<Operation>>::absent("the host has no GEMM with an epilogue");
+      }
+      return make_gemm(*gemm, settings, context_);
+    }
     if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return make_memory(*memory, settings, context_);
-    return make_collective(std::get<CollectiveProblem>(problem), settings, context_);
+    if (const auto* collective = std::get_if<CollectiveProblem>(&problem)) {
+      return make_collective(*collective, settings, context_);
+    }
+    return Maybe<std::unique_ptr<Operation>>::absent("the host has no convolutions: they run as GEMMs");
   } catch (const std::bad_alloc&) {
     return Maybe<std::unique_ptr<Operation>>::absent("the system refused the memory");
   }

@@ -39,6 +39,8 @@ size_t array_count(MemoryKind kind) {
       return 3;  // x, y, z
     case MemoryKind::kAdamW:
       return 4;  // p, m, v, g
+    default:
+      break;
   }
   return 0;
 }
@@ -108,6 +110,8 @@ class MemoryOperation final : public HostOperation {
       case MemoryKind::kAdamW:
         adamw(arrays[0].as<float>(), arrays[1].as<float>(), arrays[2].as<float>(), arrays[3].as<float>(), span);
         break;
+      default:
+        break;
     }
   }
 
@@ -146,6 +150,9 @@ Maybe<std::unique_ptr<Operation>> make_memory(const MemoryProblem& problem, cons
                                               const HostContext& context) {
   using Result = Maybe<std::unique_ptr<Operation>>;
   const bool fp32 = problem.type == NumberType::kFp32;
+  if (array_count(problem.kind) == 0) {
+    return Result::absent(fmt::format("{} is not implemented on the host", name(problem.kind)));
+  }
   if (problem.kind == MemoryKind::kAdamW && !fp32) return Result::absent("adamw on the host is fp32 only");
   if (!fp32 && problem.type != NumberType::kFp64) {
     return Result::absent(

@@ -110,6 +110,21 @@ void all_to_all(const CollectiveCall& call, const CollectiveProblem& p, const vo
   FARSCALE_MPI(MPI_Alltoall(send == receive ? MPI_IN_PLACE : send, count, type, receive, count, type, call.ranks));
 }
 
+void send_recv(const CollectiveCall& call, const CollectiveProblem& p, const void* send, void* receive) {
+  const InCall inside(*call.slot, "MPI_Sendrecv", p.bytes);
+  const int next = (call.rank + 1) % p.ranks, before = (call.rank + p.ranks - 1) % p.ranks;
+  const MPI_Datatype type = datatype(p.type);
+  in_pieces({p.bytes / element_bytes(p.type), element_bytes(p.type)}, [&](int64_t offset, int count) {
+    auto* to = static_cast<std::byte*>(receive) + offset;
+    if (send == receive) {
+      FARSCALE_MPI(MPI_Sendrecv_replace(to, count, type, next, 0, before, 0, call.ranks, MPI_STATUS_IGNORE));
+    } else {
+      const auto* from = static_cast<const std::byte*>(send) + offset;
+      FARSCALE_MPI(MPI_Sendrecv(from, count, type, next, 0, to, count, type, before, 0, call.ranks, MPI_STATUS_IGNORE));
+    }
+  });
+}
+
 }  // namespace
 
 Bf16Sum::Bf16Sum() { FARSCALE_MPI(MPI_Op_create(add_bf16, 1, &op_)); }
@@ -129,6 +144,8 @@ void run_collective(const CollectiveCall& call, const CollectiveProblem& problem
       return broadcast(call, problem, receive);
     case CollectiveKind::kAllToAll:
       return all_to_all(call, problem, send, receive);
+    case CollectiveKind::kSendRecv:
+      return send_recv(call, problem, send, receive);
   }
 }
 
