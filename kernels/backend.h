@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -29,6 +30,13 @@ struct DeviceReport {
 
 enum class InputData : uint8_t { kNormal, kZeros, kConstant };
 
+// Device memory that operations of one step lay their operands over, instead of each holding its own.
+class Arena {
+ public:
+  virtual ~Arena() = default;
+  virtual double bytes() const = 0;
+};
+
 struct OperationSettings {
   InputData data = InputData::kNormal;
   uint64_t seed = 1;
@@ -37,6 +45,7 @@ struct OperationSettings {
   bool graph = false;            // replayed from a graph recorded once, where the device has such a thing
   bool registered = false;       // collectives: buffers the library knows beforehand
   int most_ctas = 0;             // collectives: SMs the library may take; 0: its own choice
+  const Arena* arena = nullptr;  // products: operands are views into this; the caller keeps it alive
 };
 
 // A result held against its reference.
@@ -76,7 +85,15 @@ class Queue {
   virtual void synchronize() = 0;           // returns when all work is done; rethrows what a run threw
 };
 
-enum class QueueRole : uint8_t { kCompute, kCommunication };
+// kInput: copies from the host's memory into the device's, beside the other two.
+enum class QueueRole : uint8_t { kCompute, kCommunication, kInput };
+
+// Work recorded once, on a queue and on those that wait for it and are waited for again, and launched as one.
+class Recording {
+ public:
+  virtual ~Recording() = default;
+  virtual void launch(Queue& queue) = 0;
+};
 
 // Clock, power, temperature and throttle reasons now; empty where the backend cannot tell.
 using Telemetry = std::map<std::string, double>;
@@ -92,6 +109,19 @@ class Backend {
   // Seconds for `runs` runs back to back on the queue, from start to done, by the device's best clock.
   virtual double time_s(Operation& operation, Queue& queue, int64_t runs) = 0;
   virtual Telemetry telemetry() { return {}; }
+
+  // A copy of `bytes` of input from staging memory of the host to the device.
+  virtual Maybe<std::unique_ptr<Operation>> prepare_input(int64_t /*bytes*/) {
+    return Maybe<std::unique_ptr<Operation>>::absent("this backend copies no inputs");
+  }
+  // Memory for the products among `problems`: as large as the largest needs, however many there are.
+  virtual Maybe<std::unique_ptr<Arena>> make_arena(const std::vector<Problem>& /*problems*/) {
+    return Maybe<std::unique_ptr<Arena>>::absent("operations of this backend hold their own memory");
+  }
+  // Records what `enqueue` puts on `queue`, and on queues that wait for it, without running it.
+  virtual Maybe<std::unique_ptr<Recording>> record_graph(Queue& /*queue*/, const std::function<void()>& /*enqueue*/) {
+    return Maybe<std::unique_ptr<Recording>>::absent("this backend has no graphs");
+  }
 };
 
 // What one farscale-<name>.so answers. `open` gives the backend or the reason why this machine has none.

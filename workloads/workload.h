@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,10 @@ struct StepTask {
   double flops = 0;            // of all launches; causal attention counts half
   double bytes = 0;            // of all launches
   int64_t gradient_bytes = 0;  // gradients ready once this task is done (weight gradients)
+  // What a library runs instead as one implicit GEMM: the same FLOPs as the GEMMs of this layer and pass together. Of a
+  // strided data gradient, whose phases are several tasks, only the first has it and `convolution_tasks` counts them.
+  std::optional<ConvolutionProblem> convolution = {};
+  int convolution_tasks = 1;
 };
 
 // One all-reduce (or reduce-scatter, with ZeRO) of gradients: may start when task `ready_after` is done.
@@ -49,6 +54,7 @@ struct Bucket {
   int64_t bytes = 0;
   size_t ready_after = 0;  // index into LoweredStep::tasks
   CollectiveKind kind = CollectiveKind::kAllReduce;
+  int64_t ranks = 1;  // that hold the same parameters: dp x cp, of experts only those of dp x cp / ep
 };
 
 // A collective that blocks or overlaps elsewhere in the step: SyncBN statistics, TP/CP/EP traffic, FSDP all-gathers.
@@ -73,6 +79,8 @@ struct Layout {
   int64_t accumulation = 1;  // micro-batches per step
   int64_t interleave = 1;    // virtual pipeline stages
   bool sync_batch_norm = false;
+  // Activations recomputed in the backward pass: of the blocks the workload's file says, of none, or of all.
+  enum class Checkpoint : uint8_t { kFile, kNone, kAll } checkpoint = Checkpoint::kFile;
   std::string str() const;  // "dp=512 tp=1 pp=1 mb=1"
 };
 
@@ -96,6 +104,7 @@ struct LoweredStep {
   double memory_bytes = 0;                  // peak on one GPU: weights, gradients, optimizer state, activations
   double activation_bytes = 0;
   double input_bytes = 0;             // read from storage per micro-batch
+  double decoded_bytes = 0;           // copied to the device per micro-batch
   int64_t micro_batch = 1;            // samples in `tasks`
   int64_t samples_per_step = 1;       // whole job: dp * micro_batch * accumulation
   std::vector<std::string> warnings;  // "one bucket: nothing can overlap", …
