@@ -7,17 +7,11 @@
 #include <ctime>
 #include <fstream>
 
+#include "kernels/sysfs.h"
 #include "results/result_json.h"
 
 namespace farscale {
 namespace {
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 std::string date_now() {
   const std::time_t now = std::time(nullptr);
@@ -47,31 +41,17 @@ int mhz() {
   return 0;
 }
 
-// "0-3,8" lists 5 CPUs.
-int count_cpus(const std::string& list) {
-  int count = 0;
-  for (size_t at = 0; at < list.size();) {
-    const size_t end = std::min(list.find(',', at), list.size());
-    const std::string part = list.substr(at, end - at);
-    const size_t dash = part.find('-');
-    const int first = std::atoi(part.c_str());
-    count += dash == std::string::npos ? 1 : std::atoi(part.c_str() + dash + 1) - first + 1;
-    at = end + 1;
-  }
-  return count;
-}
-
 std::vector<MachineContext::Cache> caches() {
   std::vector<MachineContext::Cache> found;
   for (int index = 0; index < 8; ++index) {
     const std::string folder = fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
-    const std::string size = first_line(folder + "size");  // "32K"
+    const std::string size = first_line(folder + "size");
     if (size.empty()) break;
-    const int64_t unit = size.back() == 'K' ? 1024 : size.back() == 'M' ? 1048576 : 1;
-    found.push_back({.type = first_line(folder + "type"),
-                     .level = std::atoi(first_line(folder + "level").c_str()),
-                     .size = std::atoll(size.c_str()) * unit,
-                     .num_sharing = std::max(1, count_cpus(first_line(folder + "shared_cpu_list")))});
+    found.push_back(
+        {.type = first_line(folder + "type"),
+         .level = std::atoi(first_line(folder + "level").c_str()),
+         .size = static_cast<int64_t>(parse_cache_size(size)),
+         .num_sharing = std::max(1, static_cast<int>(parse_cpu_list(first_line(folder + "shared_cpu_list")).size()))});
   }
   return found;
 }

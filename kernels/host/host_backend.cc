@@ -12,8 +12,10 @@
 
 #include "kernels/host/collective.h"
 #include "kernels/host/gemm.h"
+#include "kernels/host/input.h"
 #include "kernels/host/memory.h"
 #include "kernels/host/queue.h"
+#include "kernels/sysfs.h"
 
 namespace farscale {
 namespace {
@@ -110,6 +112,7 @@ Maybe<std::unique_ptr<Operation>> HostBackend::prepare(const Problem& problem, c
 
 std::unique_ptr<Queue> HostBackend::open_queue(QueueRole role) {
   if (role == QueueRole::kCompute) return std::make_unique<ComputeQueue>();
+  if (role == QueueRole::kInput) return std::make_unique<CommunicationQueue>(nullptr);  // a thread that talks to nobody
   return std::make_unique<CommunicationQueue>(world_.duplicate());
 }
 
@@ -120,6 +123,14 @@ double HostBackend::time_s(Operation& operation, Queue& queue, int64_t runs) {
   for (int64_t i = 0; i < runs; ++i) operation.run(queue);
   queue.synchronize();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Maybe<std::unique_ptr<Operation>> HostBackend::prepare_input(int64_t bytes) {
+  try {
+    return make_input(bytes, context_);
+  } catch (const std::bad_alloc&) {
+    return Maybe<std::unique_ptr<Operation>>::absent("the system refused the memory");
+  }
 }
 
 Telemetry HostBackend::telemetry() {

@@ -11,26 +11,15 @@
 #include <map>
 #include <sstream>
 
+#include "kernels/sysfs.h"
+
 namespace farscale {
 namespace {
-
-std::string first_line(const std::string& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
 
 double leading_number(const std::string& text) {
   std::istringstream stream(text);
   double value = 0;
   return stream >> value ? value : 0;
-}
-
-// "32768K" or "1M"
-double cache_size(const std::string& text) {
-  const double unit = text.ends_with('K') ? 1024 : (text.ends_with('M') ? 1024.0 * 1024 : 1);
-  return leading_number(text) * unit;
 }
 
 std::vector<int> allowed_cpus() {
@@ -69,7 +58,7 @@ void read_caches(const std::string& cpu_folder, const std::vector<int>& cpus, Ma
       const std::string cache = fmt::format("{}/cpu{}/cache/index{}/", cpu_folder, cpu, index);
       const int level = static_cast<int>(leading_number(first_line(cache + "level")));
       if (level == 0 || first_line(cache + "type") == "Instruction") continue;
-      levels[level][first_line(cache + "shared_cpu_list")] = cache_size(first_line(cache + "size"));
+      levels[level][first_line(cache + "shared_cpu_list")] = parse_cache_size(first_line(cache + "size"));
     }
   }
   if (levels.empty()) return;
@@ -99,21 +88,6 @@ double read_quota(const std::string& root) {  // "200000 100000": microseconds o
 }
 
 }  // namespace
-
-std::vector<int> parse_cpu_list(const std::string& text) {
-  std::vector<int> cpus;
-  std::istringstream parts(text);
-  for (std::string part; std::getline(parts, part, ',');) {
-    std::istringstream ends(part);
-    int first = 0, last = 0;
-    char dash = 0;
-    if (!(ends >> first)) continue;
-    last = first;
-    if (ends >> dash) ends >> last;
-    for (int cpu = first; cpu <= last; ++cpu) cpus.push_back(cpu);
-  }
-  return cpus;
-}
 
 Machine read_machine(const std::string& root) {
   Machine machine;

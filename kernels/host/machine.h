@@ -26,9 +26,6 @@ struct Machine {
 // Reads /proc and /sys below `root` ("" is this machine); missing files leave their fields empty.
 Machine read_machine(const std::string& root = "");
 
-// "2-4,7" -> 2 3 4 7. Malformed text gives what could be read.
-std::vector<int> parse_cpu_list(const std::string& text);
-
 // Threads for this rank: each of its cores, shared with the other ranks on this host that may run there (rank_cores
 // holds one entry per rank of the host, this one included). At least 1, at most the container's quota over the ranks.
 int threads_for_rank(const Machine& machine, const std::vector<std::vector<int>>& rank_cores);

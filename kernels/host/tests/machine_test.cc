@@ -6,6 +6,10 @@
 #include <filesystem>
 #include <fstream>
 
+#include "kernels/sysfs.h"
+
+#include "kernels/sysfs.h"
+
 namespace farscale {
 namespace {
 
