@@ -8,8 +8,6 @@
 
 #include "kernels/sysfs.h"
 
-#include "kernels/sysfs.h"
-
 namespace farscale {
 namespace {
 
