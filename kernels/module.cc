@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "kernels/launch.h"
+
 namespace farscale {
 namespace {
 
@@ -74,12 +76,7 @@ Maybe<const Module*> open_module(const std::string& name, const char* entry) {
   return module;
 }
 
-// The MPI whose launcher started this process: "openmpi", "mpich" or "".
-std::string launcher() {
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr) return "openmpi";
-  if (std::getenv("PMI_RANK") != nullptr || std::getenv("PMI_FD") != nullptr) return "mpich";
-  return "";
-}
+const char* environment(const char* name) { return std::getenv(name); }
 
 }  // namespace
 
@@ -92,15 +89,26 @@ Maybe<std::unique_ptr<Backend>> open_backend(const std::string& name, World& wor
 }
 
 std::unique_ptr<World> open_world() {
-  const std::string name = launcher();
-  if (name.empty()) return single_world();
-  const auto module = open_module<WorldModule>("mpi-" + name, "farscale_world");
+  const Launch launch = find_launch(environment);
+  if (launch.module.empty()) return single_world();
+  auto module = open_module<WorldModule>(launch.module, "farscale_world");
+  const std::string why_not = module.reason();
+  if (!module && launch.meets_by_tcp) module = open_module<WorldModule>("socket", "farscale_world");
   if (!module) {
-    throw EnvironmentError(fmt::format("started by {}'s launcher, but {}: install its development package and rebuild",
-                                       name, module.reason()));
+    throw EnvironmentError(
+        fmt::format("started by {}, but {}: install its development package and rebuild, or set RANK, WORLD_SIZE, "
+                    "MASTER_ADDR and MASTER_PORT to meet without MPI",
+                    launch.by, why_not));
   }
   auto world = (*module)->open();
   if (!world) throw EnvironmentError(world.reason());
+  if ((*world)->size() == 1 && launch.size > 1) {
+    throw EnvironmentError(fmt::format(
+        "started as one of {} processes by {}, but {} finds itself alone: {} lone processes would be measured as if "
+        "each "
+        "were the whole run; use the launcher of the MPI this program was built with, or set FARSCALE_WORLD",
+        launch.size, launch.by, (*world)->library(), launch.size));
+  }
   return std::move(*world);
 }
 

@@ -14,8 +14,9 @@ namespace farscale {
 // process ends (cuBLASLt, MPI and OpenBLAS do not survive dlclose).
 Maybe<std::unique_ptr<Backend>> open_backend(const std::string& name, World& world);
 
-// The world this process was launched into: Open MPI's or MPICH's launcher is known by its environment; without one, a
-// world of one. Throws EnvironmentError when a launcher is there but its module is not (N lone processes by mistake).
+// The world this process was launched into (kernels/launch.h says how that is known); without a launcher, a world of
+// one. Throws EnvironmentError when a launcher is there but its module is not, or when the world it gives is of one
+// process where the launcher started more: N lone processes by mistake.
 std::unique_ptr<World> open_world();
 
 // Folder of the running executable, and the folder of shipped data `name` ("workloads", "cluster/plans"): looked for in

@@ -14,6 +14,7 @@ MAY_INCLUDE = {
     "kernels": set(),
     "kernels/host": {"kernels"},
     "kernels/mpi": {"kernels"},
+    "kernels/socket": {"kernels"},
     "kernels/cuda": {"kernels"},
     "results": {"kernels"},
     "workloads": {"kernels"},
@@ -42,7 +43,7 @@ def room_of(path):
     parts = path.parts
     if len(parts) == 1:
         return parts[0]
-    if parts[0] == "kernels" and len(parts) > 2 and parts[1] in ("host", "mpi", "cuda"):
+    if parts[0] == "kernels" and len(parts) > 2 and parts[1] in ("host", "mpi", "socket", "cuda"):
         return f"kernels/{parts[1]}"
     return parts[0]
 

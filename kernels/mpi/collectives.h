@@ -3,7 +3,7 @@
 
 #include <mpi.h>
 
-#include "kernels/mpi/lifeline.h"
+#include "kernels/lifeline.h"
 #include "kernels/problem.h"
 
 namespace farscale {

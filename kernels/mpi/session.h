@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/mpi/collectives.h"
-#include "kernels/mpi/lifeline.h"
+#include "kernels/lifeline.h"
 
 namespace farscale {
 

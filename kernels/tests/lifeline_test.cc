@@ -1,4 +1,4 @@
-#include "kernels/mpi/lifeline.h"
+#include "kernels/lifeline.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // The watching thread and what it says.
-#include "kernels/mpi/lifeline.h"
+#include "kernels/lifeline.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
