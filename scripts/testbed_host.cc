@@ -46,6 +46,9 @@ void sleep_until(timespec from, double seconds) {
 extern "C" {
 
 int sched_yield() noexcept {
+  // Whoever yields again without asking sockets in between spins on something else.
+  constexpr timespec kBreath = {.tv_sec = 0, .tv_nsec = 50'000};
+  if (idle) nanosleep(&kBreath, nullptr);
   idle = true;
   return 0;
 }
