@@ -5,33 +5,41 @@
 #include <array>
 #include <bit>
 #include <cmath>
+#include <limits>
 #include <numbers>
-#include <string>
 
 namespace farscale {
 namespace {
 
-// A binary floating-point format of 8 or 16 bits. Without infinity, all exponents but the very last mantissa count.
+// What the largest exponent of a small format holds: infinity and NaN; numbers and one NaN; numbers alone.
+enum class Top { kInfinity, kOneNan, kNumbers };
+
+// A binary floating-point format of 4 to 16 bits.
 struct SmallFloat {
   int exponent_bits;
   int mantissa_bits;
-  bool infinity;
+  Top top;
 
   constexpr int bias() const { return (1 << (exponent_bits - 1)) - 1; }
   constexpr uint32_t sign_bit() const { return 1U << (exponent_bits + mantissa_bits); }
   constexpr uint32_t infinity_bits() const { return ((1U << exponent_bits) - 1) << mantissa_bits; }
-  constexpr uint32_t largest_bits() const { return infinity ? infinity_bits() - 1 : sign_bit() - 2; }
+  constexpr uint32_t largest_bits() const {
+    if (top == Top::kInfinity) return infinity_bits() - 1;
+    return sign_bit() - (top == Top::kOneNan ? 2 : 1);
+  }
+  constexpr bool infinity() const { return top == Top::kInfinity; }
 };
 
-constexpr SmallFloat kFp16{5, 10, true};
-constexpr SmallFloat kE4M3{4, 3, false};
-constexpr SmallFloat kE5M2{5, 2, true};
+constexpr SmallFloat kFp16{5, 10, Top::kInfinity};
+constexpr SmallFloat kE4M3{4, 3, Top::kOneNan};
+constexpr SmallFloat kE5M2{5, 2, Top::kInfinity};
+constexpr SmallFloat kE2M1{2, 1, Top::kNumbers};
 
 double to_double(uint32_t bits, const SmallFloat& format) {
   const double sign = (bits & format.sign_bit()) != 0 ? -1 : 1;
   const uint32_t magnitude = bits & (format.sign_bit() - 1);
-  if (magnitude > (format.infinity ? format.infinity_bits() : format.largest_bits())) return std::nan("");
-  if (format.infinity && magnitude == format.infinity_bits()) return sign * HUGE_VAL;
+  if (magnitude > (format.infinity() ? format.infinity_bits() : format.largest_bits())) return std::nan("");
+  if (format.infinity() && magnitude == format.infinity_bits()) return sign * HUGE_VAL;
   const int exponent = static_cast<int>(magnitude >> format.mantissa_bits);
   const uint32_t hidden = exponent == 0 ? 0 : 1U << format.mantissa_bits;
   const uint32_t mantissa = (magnitude & ((1U << format.mantissa_bits) - 1)) | hidden;
@@ -41,7 +49,7 @@ double to_double(uint32_t bits, const SmallFloat& format) {
 uint32_t from_double(double value, const SmallFloat& format) {
   const uint32_t sign = std::signbit(value) ? format.sign_bit() : 0;
   if (std::isnan(value)) return sign | (format.sign_bit() - 1);
-  const uint32_t beyond = format.infinity ? format.infinity_bits() : format.largest_bits();
+  const uint32_t beyond = format.infinity() ? format.infinity_bits() : format.largest_bits();
   if (value == 0) return sign;
   if (std::isinf(value)) return sign | beyond;
   const int exponent = std::max(std::ilogb(value), 1 - format.bias());
@@ -82,6 +90,25 @@ void encode_with(const double* from, int64_t count, void* data, int64_t first) {
   for (int64_t i = 0; i < count; ++i) to[i] = static_cast<Stored>(Convert(from[i]));
 }
 
+// Two numbers a byte: neither has an address of its own.
+void decode_fp4(const void* data, int64_t first, int64_t count, double* to) {
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = first + i;
+    to[i] = to_double((bytes[at / 2] >> (at % 2 * 4)) & 0xFU, kE2M1);
+  }
+}
+
+void encode_fp4(const double* from, int64_t count, void* data, int64_t first) {
+  auto* bytes = static_cast<uint8_t*>(data);
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = first + i;
+    const auto shift = static_cast<uint32_t>(at % 2 * 4);
+    const uint32_t other = bytes[at / 2] & ~(0xFU << shift);
+    bytes[at / 2] = static_cast<uint8_t>(other | (from_double(from[i], kE2M1) << shift));
+  }
+}
+
 constexpr auto kAsIs = [](auto value) { return static_cast<double>(value); };
 constexpr auto kToFloat = [](double value) { return static_cast<float>(value); };
 constexpr auto kToByte = [](double value) { return std::clamp(std::nearbyint(value), -128.0, 127.0); };
@@ -92,10 +119,6 @@ constexpr auto kFromE5M2 = [](uint8_t bits) { return to_double(bits, kE5M2); };
 constexpr auto kToFp16 = [](double value) { return from_double(value, kFp16); };
 constexpr auto kToE4M3 = [](double value) { return from_double(value, kE4M3); };
 constexpr auto kToE5M2 = [](double value) { return from_double(value, kE5M2); };
-
-[[noreturn]] void no_form(NumberType type) {
-  throw InputError(std::string(name(type)) + " has no form in host memory");
-}
 
 using Encode = void (*)(const double* from, int64_t count, void* data, int64_t first);
 
@@ -117,9 +140,9 @@ Encode encoder(NumberType type) {
     case NumberType::kInt8:
       return encode_with<int8_t, kToByte>;
     case NumberType::kFp4:
-      break;
+      return encode_fp4;
   }
-  no_form(type);
+  return nullptr;
 }
 
 // Uniform in (0, 1]: never 0, whose logarithm Box-Muller takes.
@@ -156,9 +179,9 @@ Decode decoder(NumberType type) {
     case NumberType::kInt8:
       return decode_with<int8_t, kAsIs>;
     case NumberType::kFp4:
-      break;
+      return decode_fp4;
   }
-  no_form(type);
+  return nullptr;
 }
 
 void decode_int32(const void* data, int64_t first, int64_t count, double* to) {
@@ -167,6 +190,29 @@ void decode_int32(const void* data, int64_t first, int64_t count, double* to) {
 
 void encode(NumberType type, const double* from, int64_t count, void* data, int64_t first) {
   encoder(type)(from, count, data, first);
+}
+
+double largest_number(NumberType type) {
+  switch (type) {
+    case NumberType::kFp64:
+      return std::numeric_limits<double>::max();
+    case NumberType::kFp32:
+    case NumberType::kTf32:
+      return double(std::numeric_limits<float>::max());
+    case NumberType::kFp16:
+      return to_double(kFp16.largest_bits(), kFp16);
+    case NumberType::kBf16:
+      return double(bf16_to_float(0x7F7F));
+    case NumberType::kFp8E4M3:
+      return to_double(kE4M3.largest_bits(), kE4M3);
+    case NumberType::kFp8E5M2:
+      return to_double(kE5M2.largest_bits(), kE5M2);
+    case NumberType::kFp4:
+      return to_double(kE2M1.largest_bits(), kE2M1);
+    case NumberType::kInt8:
+      return 127;
+  }
+  return 0;
 }
 
 double unit_roundoff(NumberType type) {

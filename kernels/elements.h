@@ -12,13 +12,16 @@ namespace farscale {
 // Reads `count` elements from the `first`-th on into doubles (exact for every type).
 using Decode = void (*)(const void* data, int64_t first, int64_t count, double* to);
 
-// Throws InputError for fp4, which has no form in host memory yet.
+// fp4 lies in pairs, the first of two in the low half of a byte.
 Decode decoder(NumberType type);
 void decode_int32(const void* data, int64_t first, int64_t count, double* to);  // what int8 products are summed in
 
 // Rounds `count` doubles to nearest, ties to even, into elements from the `first`-th on. Beyond the largest number:
-// infinity where the type has one; fp8_e4m3 and int8 saturate (OCP 8-bit Floating Point Specification 1.0, 2023).
+// infinity where the type has one; fp8_e4m3, fp4 and int8 saturate (OCP 8-bit Floating Point Specification 1.0, 2023).
 void encode(NumberType type, const double* from, int64_t count, void* data, int64_t first);
+
+// The largest finite number: 448 in fp8_e4m3. What a saturating conversion makes of all that is beyond it.
+double largest_number(NumberType type);
 
 // Half the distance from 1 to the next number: 2^-53, 2^-24 (fp32), 2^-11 (tf32, fp16), 2^-8 (bf16), 2^-4, 2^-3; int8:
 // 0.

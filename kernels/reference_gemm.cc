@@ -13,6 +13,7 @@ namespace {
 
 constexpr double kWholeProducts = 256.0 * 256 * 256;
 constexpr int64_t kEntries = 64;
+constexpr int64_t kMostEntries = 65536;
 constexpr double kHoeffding = 8;  // 2 exp(-8^2 / 2) = 2.5e-14 a row
 
 // The worst place seen so far, in units of what was allowed there.
@@ -92,70 +93,173 @@ double norm(const MatrixView& matrix) {
   return std::sqrt(squares);
 }
 
-// One batch item, with the factors of its error bound.
+// One batch item, with what its operands are multiplied by.
 struct Item {
   MatrixView a, b, c;
-  int64_t batch = 0;
-  double dot_factor = 0;
-  double output_factor = 0;  // u / (1 - u): relative to the stored value
-  uint64_t seed = 0;
+  double scale = 1;
 };
 
-Item flipped(const Item& item) {  // C^T = B^T A^T
-  Item other = item;
-  other.a = flipped(item.b);
-  other.b = flipped(item.a);
-  other.c = flipped(item.c);
-  return other;
+Item flipped(const Item& item) {  // C' = B' A'
+  return {.a = flipped(item.b), .b = flipped(item.a), .c = flipped(item.c), .scale = item.scale};
 }
 
+Item make_item(const GemmProblem& p, const GemmOperands& o, int64_t batch) {
+  const Decode decode_b = o.decode_b != nullptr ? o.decode_b : o.decode_inputs;
+  return {.a = {o.a, o.decode_inputs, p.m, p.k, p.transpose_a, batch * p.m * p.k},
+          .b = {o.b, decode_b, p.k, p.n, p.transpose_b, batch * p.k * p.n},
+          .c = {o.c, o.decode_output, p.m, p.n, false, batch * p.m * p.n},
+          .scale = o.scale};
+}
+
+// Looks at a product in host memory. The reference needs digits to spare: for fp64 it sums in long double (64 bits of
+// mantissa on x86, 113 on Arm).
 template <typename Sum>
-void check_rows(const Item& item, bool columns, Worst& worst) {
-  std::vector<Sum> signs(static_cast<size_t>(item.c.columns));
-  for (size_t j = 0; j < signs.size(); ++j) signs[j] = (mixed(item.seed, j) >> 63) != 0 ? Sum(1) : Sum(-1);
-  const std::vector<Sum> expected = times<Sum>(item.a, times<Sum>(item.b, signs));
-  const std::vector<Sum> got = times<Sum>(item.c, signs);
-  const std::vector<double> a_norms = row_norms(item.a), c_norms = row_norms(item.c);
-  const double b_norm = norm(item.b);
-  for (size_t i = 0; i < got.size(); ++i) {
-    const double spread = item.dot_factor * a_norms[i] * b_norm + item.output_factor * c_norms[i];
+class HostSight final : public GemmSight {
+ public:
+  HostSight(const GemmProblem& problem, const GemmOperands& operands) : problem_(problem), operands_(operands) {}
+
+  std::vector<GemmEntry> entries(const std::vector<GemmPlace>& places) override {
+    std::vector<GemmEntry> seen;
+    for (const GemmPlace& place : places) seen.push_back(entry(place));
+    return seen;
+  }
+
+  GemmChecksums checksums(int64_t batch, bool columns, uint64_t seed) override {
+    Item item = make_item(problem_, operands_, batch);
+    if (columns) item = flipped(item);
+    std::vector<Sum> signs(static_cast<size_t>(item.c.columns));
+    for (size_t j = 0; j < signs.size(); ++j) signs[j] = checksum_sign(seed, j) ? Sum(1) : Sum(-1);
+    const std::vector<Sum> expected = times<Sum>(item.a, times<Sum>(item.b, signs));
+    const std::vector<Sum> got = times<Sum>(item.c, signs);
+    GemmChecksums sums{
+        .strays = {}, .a_norms = row_norms(item.a), .c_norms = row_norms(item.c), .b_norm = norm(item.b)};
+    for (double& value : sums.a_norms) value *= item.scale;
+    for (size_t i = 0; i < got.size(); ++i) {
+      sums.strays.push_back(static_cast<double>(got[i] - Sum(item.scale) * expected[i]));
+    }
+    return sums;
+  }
+
+ private:
+  GemmEntry entry(const GemmPlace& place) const {
+    const Item item = make_item(problem_, operands_, place.batch);
+    Sum sum = 0;
+    double magnitude = 0;
+    for (int64_t p = 0; p < problem_.k; ++p) {
+      const double a = element(item.a, place.row, p), b = element(item.b, p, place.column);
+      sum += Sum(a) * Sum(b);
+      magnitude += std::abs(a * b);
+    }
+    return {static_cast<double>(Sum(item.scale) * sum), item.scale * magnitude,
+            element(item.c, place.row, place.column)};
+  }
+
+  const GemmProblem& problem_;
+  const GemmOperands& operands_;
+};
+
+// The factors of the bound, the bias and what is done to the sums.
+struct Bound {
+  Epilogue epilogue = Epilogue::kNone;
+  const std::vector<double>& bias;
+  double dot_factor = 0;
+  double output_factor = 0;  // u / (1 - u): relative to the stored value
+
+  Bound(const GemmProblem& problem, const GemmRounding& rounding, const std::vector<double>& bias_of_columns)
+      : epilogue(problem.epilogue),
+        bias(bias_of_columns),
+        dot_factor(dot_error_factor(rounding, problem.k + (problem.epilogue == Epilogue::kNone ? 0 : 1))),
+        output_factor(rounding.output / (1 - rounding.output)) {}
+
+  bool linear() const { return epilogue == Epilogue::kNone || epilogue == Epilogue::kBias; }
+  double bias_at(int64_t column) const { return bias.empty() ? 0 : bias[static_cast<size_t>(column)]; }
+
+  // What the entry should be, and how far off it may be.
+  Worst judge(const GemmPlace& place, const GemmEntry& seen) const {
+    const double added = bias_at(place.column), value = seen.sum + added;
+    Worst entry{.batch = place.batch,
+                .row = place.row,
+                .column = place.column,
+                .got = seen.got,
+                .expected = value,
+                .allowed = dot_factor * (seen.magnitude + std::abs(added))};
+    if (epilogue == Epilogue::kBiasRelu) entry.expected = std::max(value, 0.0);
+    if (epilogue == Epilogue::kBiasGelu) {
+      // gelu' is at most 1.13; either form is right; the hardware's tanh is good to 2^-11 (PTX ISA, tanh.approx.f32).
+      entry.expected = gelu(value);
+      entry.allowed = 1.13 * entry.allowed + std::abs(gelu_tanh(value) - entry.expected) + 0x1p-11 * std::abs(value);
+    }
+    entry.allowed += output_factor * std::abs(seen.got);
+    return entry;
+  }
+};
+
+// The sums of the biases that a row's or column's checksum holds, and their share of its spread.
+void check_sums(const Bound& bound, const GemmProblem& p, bool columns, const GemmChecksums& sums, int64_t batch,
+                uint64_t seed, Worst& worst) {
+  double signed_bias = 0, bias_squares = 0, signs = 0;
+  for (int64_t j = 0; j < p.n && !bound.bias.empty(); ++j) {
+    signed_bias += checksum_sign(seed, static_cast<uint64_t>(j)) ? bound.bias_at(j) : -bound.bias_at(j);
+    bias_squares += bound.bias_at(j) * bound.bias_at(j);
+  }
+  for (int64_t i = 0; i < p.m && columns && !bound.bias.empty(); ++i) {
+    signs += checksum_sign(seed, static_cast<uint64_t>(i)) ? 1 : -1;
+  }
+  for (size_t i = 0; i < sums.strays.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    const double bias = columns ? bound.bias_at(at) * signs : signed_bias;
+    const double bias_norm = columns ? std::abs(bound.bias_at(at)) * std::sqrt(double(p.m)) : std::sqrt(bias_squares);
+    const double spread =
+        bound.dot_factor * (sums.a_norms[i] * sums.b_norm + bias_norm) + bound.output_factor * sums.c_norms[i];
     worst.note({.what = columns ? "checksum of column C" : "checksum of row C",
-                .batch = item.batch,
-                .row = columns ? -1 : static_cast<int64_t>(i),
-                .column = columns ? static_cast<int64_t>(i) : -1,
-                .got = static_cast<double>(got[i] - expected[i]),
+                .batch = batch,
+                .row = columns ? -1 : at,
+                .column = columns ? at : -1,
+                .got = sums.strays[i] - bias,
                 .expected = 0,
                 .allowed = kHoeffding * spread});
   }
 }
 
-template <typename Sum>
-void check_entry(const Item& item, int64_t i, int64_t j, Worst& worst) {
-  Sum sum = 0;
-  double magnitude = 0;
-  for (int64_t p = 0; p < item.a.columns; ++p) {
-    const double a = element(item.a, i, p), b = element(item.b, p, j);
-    sum += Sum(a) * Sum(b);
-    magnitude += std::abs(a * b);
+// Random places, the first and last entry among them.
+std::vector<GemmPlace> random_places(const GemmProblem& p, uint64_t seed) {
+  const int64_t each = std::max<int64_t>(3, (kEntries + p.batch - 1) / p.batch + 2);
+  std::vector<GemmPlace> places;
+  for (int64_t batch = 0; batch < p.batch; ++batch) {
+    places.push_back({.batch = batch, .row = 0, .column = 0});
+    places.push_back({.batch = batch, .row = p.m - 1, .column = p.n - 1});
+    for (int64_t e = 2; e < each; ++e) {
+      const uint64_t bits = mixed(seed ^ 0x5EED, static_cast<uint64_t>(batch * each + e));
+      places.push_back({.batch = batch,
+                        .row = static_cast<int64_t>((bits >> 32) % static_cast<uint64_t>(p.m)),
+                        .column = static_cast<int64_t>((bits & 0xFFFFFFFFU) % static_cast<uint64_t>(p.n))});
+    }
   }
-  const double got = element(item.c, i, j);
-  worst.note({.batch = item.batch,
-              .row = i,
-              .column = j,
-              .got = got,
-              .expected = static_cast<double>(sum),
-              .allowed = item.dot_factor * magnitude + item.output_factor * std::abs(got)});
+  return places;
 }
 
-template <typename Sum>
-void check_entries(const Item& item, int64_t entries, Worst& worst) {
-  check_entry<Sum>(item, 0, 0, worst);
-  check_entry<Sum>(item, item.c.rows - 1, item.c.columns - 1, worst);
-  for (int64_t e = 2; e < entries; ++e) {
-    const uint64_t bits = mixed(item.seed ^ 0x5EED, static_cast<uint64_t>(e));
-    check_entry<Sum>(item, static_cast<int64_t>((bits >> 32) % static_cast<uint64_t>(item.c.rows)),
-                     static_cast<int64_t>((bits & 0xFFFFFFFFU) % static_cast<uint64_t>(item.c.columns)), worst);
+// A diagonal through every batch item that meets every row and every column, as far as kMostEntries reach.
+std::vector<GemmPlace> covering_places(const GemmProblem& p, uint64_t seed) {
+  const int64_t longest = std::max(p.m, p.n);
+  const int64_t count = std::min(longest, std::max<int64_t>(1, kMostEntries / p.batch));
+  std::vector<GemmPlace> places;
+  for (int64_t batch = 0; batch < p.batch; ++batch) {
+    const auto shift = static_cast<int64_t>(mixed(seed, static_cast<uint64_t>(batch)) % static_cast<uint64_t>(p.n));
+    for (int64_t e = 0; e < count; ++e) {
+      const int64_t at = e * longest / count;
+      places.push_back({.batch = batch, .row = at % p.m, .column = (at + shift) % p.n});
+    }
   }
+  return places;
+}
+
+Verdict verdict_of(const Worst& worst, const GemmRounding& rounding, const std::string& seen) {
+  Verdict verdict;
+  verdict.bound = rounding.sum == 0 && rounding.output == 0 ? 0 : 1;
+  verdict.worst_error = worst.ratio;
+  verdict.correct = worst.ratio <= verdict.bound;
+  verdict.detail = verdict.correct ? seen : fmt::format("{} ({})", worst.str(), seen);
+  return verdict;
 }
 
 std::vector<double> dense(const MatrixView& matrix) {
@@ -170,7 +274,7 @@ std::vector<double> dense(const MatrixView& matrix) {
 }
 
 template <typename Sum>
-void check_all(const Item& item, Worst& worst) {
+void check_all(const Item& item, int64_t batch, const Bound& bound, Worst& worst) {
   const std::vector<double> a = dense(item.a), b = dense(item.b), c = dense(item.c);
   const auto n = static_cast<size_t>(item.c.columns), k = static_cast<size_t>(item.a.columns);
   std::vector<Sum> sums(n);
@@ -185,53 +289,27 @@ void check_all(const Item& item, Worst& worst) {
       }
     }
     for (size_t j = 0; j < n; ++j) {
-      const double got = c[i * n + j];
-      worst.note({.batch = item.batch,
-                  .row = static_cast<int64_t>(i),
-                  .column = static_cast<int64_t>(j),
-                  .got = got,
-                  .expected = static_cast<double>(sums[j]),
-                  .allowed = item.dot_factor * magnitudes[j] + item.output_factor * std::abs(got)});
+      worst.note(
+          bound.judge({.batch = batch, .row = static_cast<int64_t>(i), .column = static_cast<int64_t>(j)},
+                      {static_cast<double>(Sum(item.scale) * sums[j]), item.scale * magnitudes[j], c[i * n + j]}));
     }
   }
-}
-
-Item make_item(const GemmProblem& p, const GemmOperands& operands, const GemmRounding& rounding, int64_t batch) {
-  return {.a = {operands.a, operands.decode_inputs, p.m, p.k, p.transpose_a, batch * p.m * p.k},
-          .b = {operands.b, operands.decode_inputs, p.k, p.n, p.transpose_b, batch * p.k * p.n},
-          .c = {operands.c, operands.decode_output, p.m, p.n, false, batch * p.m * p.n},
-          .batch = batch,
-          .dot_factor = dot_error_factor(rounding, p.k),
-          .output_factor = rounding.output / (1 - rounding.output)};
 }
 
 template <typename Sum>
 Verdict check(const GemmProblem& problem, const GemmOperands& operands, const GemmRounding& rounding, uint64_t seed) {
-  const bool whole = problem.flops() / 2 <= kWholeProducts;
-  const int64_t entries = std::max<int64_t>(3, (kEntries + problem.batch - 1) / problem.batch + 2);
+  if (!gemm_is_small(problem)) {
+    HostSight<Sum> sight(problem, operands);
+    return check_large_gemm(problem, rounding, seed, operands.bias, sight);
+  }
+  const Bound bound(problem, rounding, operands.bias);
   Worst worst;
   for (int64_t batch = 0; batch < problem.batch; ++batch) {
-    Item item = make_item(problem, operands, rounding, batch);
-    item.seed = mixed(seed, static_cast<uint64_t>(batch));
-    if (whole) {
-      check_all<Sum>(item, worst);
-    } else {
-      check_entries<Sum>(item, entries, worst);
-      check_rows<Sum>(item, false, worst);
-      check_rows<Sum>(flipped(item), true, worst);
-    }
+    check_all<Sum>(make_item(problem, operands, batch), batch, bound, worst);
   }
-  Verdict verdict;
-  verdict.bound = rounding.sum == 0 && rounding.output == 0 ? 0 : 1;
-  verdict.worst_error = worst.ratio;
-  verdict.correct = worst.ratio <= verdict.bound;
-  const std::string seen =
-      whole
-          ? fmt::format("all {} entries against a reference in higher precision", problem.m * problem.n * problem.batch)
-          : fmt::format("{} entries and the signed checksums of {} rows and {} columns against fp64",
-                        entries * problem.batch, problem.m * problem.batch, problem.n * problem.batch);
-  verdict.detail = verdict.correct ? seen : fmt::format("{} ({})", worst.str(), seen);
-  return verdict;
+  return verdict_of(
+      worst, rounding,
+      fmt::format("all {} entries against a reference in higher precision", problem.m * problem.n * problem.batch));
 }
 
 }  // namespace
@@ -244,11 +322,33 @@ double dot_error_factor(const GemmRounding& rounding, int64_t k) {
   return rounding.random_walk ? std::min(certain, likely) : std::min(certain, 1.0);
 }
 
+bool gemm_is_small(const GemmProblem& problem) { return problem.flops() / 2 <= kWholeProducts; }
+
 Verdict check_gemm(const GemmProblem& problem, const GemmOperands& operands, const GemmRounding& rounding,
                    uint64_t seed) {
-  // The reference needs digits to spare: for fp64 it sums in long double (64 bits of mantissa on x86, 113 on Arm).
   if (problem.type == NumberType::kFp64) return check<long double>(problem, operands, rounding, seed);
   return check<double>(problem, operands, rounding, seed);
+}
+
+Verdict check_large_gemm(const GemmProblem& problem, const GemmRounding& rounding, uint64_t seed,
+                         const std::vector<double>& bias, GemmSight& sight) {
+  const Bound bound(problem, rounding, bias);
+  Worst worst;
+  const std::vector<GemmPlace> places = bound.linear() ? random_places(problem, seed) : covering_places(problem, seed);
+  const std::vector<GemmEntry> entries = sight.entries(places);
+  for (size_t i = 0; i < places.size(); ++i) worst.note(bound.judge(places[i], entries[i]));
+  if (!bound.linear()) {
+    return verdict_of(worst, rounding, fmt::format("{} entries over all rows and columns against fp64", places.size()));
+  }
+  for (int64_t batch = 0; batch < problem.batch; ++batch) {
+    const uint64_t item_seed = mixed(seed, static_cast<uint64_t>(batch));
+    for (const bool columns : {false, true}) {
+      check_sums(bound, problem, columns, sight.checksums(batch, columns, item_seed), batch, item_seed, worst);
+    }
+  }
+  return verdict_of(worst, rounding,
+                    fmt::format("{} entries and the signed checksums of {} rows and {} columns against fp64",
+                                places.size(), problem.m * problem.batch, problem.n * problem.batch));
 }
 
 }  // namespace farscale

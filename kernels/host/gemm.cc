@@ -4,6 +4,7 @@
 #include <cblas.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <new>
@@ -24,6 +25,7 @@ class OpenBlasGemm final : public GemmOperation {
     Facts facts = GemmOperation::details();
     facts["library"] = "OpenBLAS";
     facts["blas_core"] = ::openblas_get_corename();
+    if (problem_.epilogue != Epilogue::kNone) facts["epilogue"] = "a pass of its own over C";
     return facts;
   }
 
@@ -31,8 +33,10 @@ class OpenBlasGemm final : public GemmOperation {
   void multiply(const GemmSet& set) override {
     if (problem_.type == NumberType::kFp64) {
       each<double>(set, cblas_dgemm);
+      finish<double>(set);
     } else {
       each<float>(set, cblas_sgemm);
+      finish<float>(set);
     }
   }
 
@@ -40,6 +44,26 @@ class OpenBlasGemm final : public GemmOperation {
   Decode decode_output() const override { return decoder(problem_.type); }
 
  private:
+  // OpenBLAS fuses nothing: bias and activation are a pass over C.
+  template <typename T>
+  void finish(const GemmSet& set) const {
+    if (problem_.epilogue == Epilogue::kNone) return;
+    const int64_t rows = problem_.m * problem_.batch, columns = problem_.n;
+    const T* const bias = set.bias.as<T>();
+#pragma omp parallel for num_threads(context_.threads) schedule(static)
+    for (int64_t i = 0; i < rows; ++i) {
+      T* const row = set.c.as<T>() + i * columns;
+      for (int64_t j = 0; j < columns; ++j) row[j] = activated(row[j] + bias[j]);
+    }
+  }
+
+  template <typename T>
+  T activated(T value) const {
+    if (problem_.epilogue == Epilogue::kBiasRelu) return std::max(value, T(0));
+    if (problem_.epilogue == Epilogue::kBiasGelu) return static_cast<T>(gelu(double(value)));
+    return value;
+  }
+
   template <typename T, typename Gemm>
   void each(const GemmSet& set, Gemm gemm) {
     const auto m = static_cast<blasint>(problem_.m), n = static_cast<blasint>(problem_.n),
@@ -74,7 +98,11 @@ GemmOperation::GemmOperation(const GemmProblem& problem, const OperationSettings
   const int64_t sets = operand_sets(context, settings, set_bytes_);
   for (int64_t s = 0; s < sets; ++s) {
     GemmSet& set = sets_.emplace_back(
-        GemmSet{Buffer(a * input), Buffer(b * input), Buffer(c * static_cast<int64_t>(output_bytes_per_element))});
+        GemmSet{Buffer(a * input), Buffer(b * input), Buffer(c * static_cast<int64_t>(output_bytes_per_element)), {}});
+    if (problem.epilogue != Epilogue::kNone) {
+      set.bias = Buffer(problem.n * input);
+      fill(problem.type, set.bias.data(), {.first = 0, .count = problem.n}, settings.data, mixed(settings.seed, 3));
+    }
     if (s == 0) {
       fill_parallel(context, settings, problem.type, set.a.data(), a, 1);
       fill_parallel(context, settings, problem.type, set.b.data(), b, 2);
@@ -95,11 +123,15 @@ Verdict GemmOperation::verify() {
   std::memset(set.c.data(), 0xFF, static_cast<size_t>(set.c.bytes()));  // NaN: an entry not written shows
   multiply(set);
   if (context_.tamper) context_.tamper(set.c.data(), set.c.bytes());
-  const GemmOperands operands{.a = set.a.data(),
-                              .b = set.b.data(),
-                              .c = set.c.data(),
-                              .decode_inputs = decoder(problem_.type),
-                              .decode_output = decode_output()};
+  GemmOperands operands{.a = set.a.data(),
+                        .b = set.b.data(),
+                        .c = set.c.data(),
+                        .decode_inputs = decoder(problem_.type),
+                        .decode_output = decode_output()};
+  if (problem_.epilogue != Epilogue::kNone) {
+    operands.bias.resize(static_cast<size_t>(problem_.n));
+    decoder(problem_.type)(set.bias.data(), 0, problem_.n, operands.bias.data());
+  }
   return check_gemm(problem_, operands, rounding(), settings_.seed);
 }
 
@@ -111,6 +143,7 @@ Maybe<std::unique_ptr<Operation>> make_gemm(const GemmProblem& problem, const Op
                                             const HostContext& context) {
   using Result = Maybe<std::unique_ptr<Operation>>;
   if (problem.type == NumberType::kBf16 || problem.type == NumberType::kInt8) {
+    if (problem.epilogue != Epilogue::kNone) return Result::absent("epilogues on the host are fp32 and fp64 only");
     return make_onednn_gemm(problem, settings, context);
   }
   if (problem.type != NumberType::kFp32 && problem.type != NumberType::kFp64) {

@@ -15,6 +15,7 @@ namespace farscale {
 // Operands of all batch items, one after the other, row-major: op(A) m x k, op(B) k x n, C m x n.
 struct GemmSet {
   Buffer a, b, c;
+  Buffer bias;  // of the n columns; empty without an epilogue
 };
 
 // Everything but the multiplication itself.

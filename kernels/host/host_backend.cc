@@ -95,9 +95,6 @@ Maybe<std::unique_ptr<Operation>> HostBackend::prepare(const Problem& problem, c
   validate(problem);
   try {
     if (const auto* gemm = std::get_if<GemmProblem>(&problem)) {
-      if (gemm->epilogue != Epilogue::kNone) {
-        return Maybe<std::unique_ptr<Operation>>::absent("the host has no GEMM with an epilogue");
-      }
       return make_gemm(*gemm, settings, context_);
     }
     if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return make_memory(*memory, settings, context_);

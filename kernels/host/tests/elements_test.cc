@@ -105,7 +105,29 @@ TEST(Elements, ZerosAndConstantsOnRequest) {
   EXPECT_EQ(data, std::vector<float>(100, 1.0F));
 }
 
-TEST(Elements, Fp4IsRefused) { EXPECT_THROW(decoder(NumberType::kFp4), InputError); }
+TEST(Elements, Fp4LiesInPairs) {
+  const std::array<double, 6> values = {0.5, -6, 2.5, 100, -0.2, 5};  // ties and the rest to 2, 6, 0 and 4
+  std::array<uint8_t, 3> bytes{};
+  encode(NumberType::kFp4, values.data(), 6, bytes.data(), 0);
+  EXPECT_EQ(bytes[0], 0xF1) << "the first of two in the low half";
+  std::array<double, 6> out{};
+  decoder(NumberType::kFp4)(bytes.data(), 0, 6, out.data());
+  EXPECT_EQ(out, (std::array<double, 6>{0.5, -6, 2, 6, 0, 4}));
+  const double one = 1;
+  encode(NumberType::kFp4, &one, 1, bytes.data(), 3);  // alone: its neighbour stays
+  decoder(NumberType::kFp4)(bytes.data(), 2, 2, out.data());
+  EXPECT_EQ(out[0], 2);
+  EXPECT_EQ(out[1], 1);
+}
+
+TEST(Elements, LargestNumbersComeBackAndNothingIsBeyond) {
+  for (const NumberType type : kNumberTypes) {
+    EXPECT_EQ(through(type, largest_number(type)), largest_number(type)) << name(type);
+  }
+  EXPECT_EQ(largest_number(NumberType::kFp8E4M3), 448);
+  EXPECT_EQ(largest_number(NumberType::kFp8E5M2), 57344);
+  EXPECT_EQ(largest_number(NumberType::kFp4), 6);
+}
 
 }  // namespace
 }  // namespace farscale

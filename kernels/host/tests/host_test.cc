@@ -11,6 +11,7 @@
 #include "kernels/host/host_backend.h"
 #include "kernels/host/queue.h"
 #include "kernels/module.h"
+#include "kernels/reference.h"
 
 namespace farscale {
 namespace {
@@ -99,32 +100,80 @@ TEST_F(Host, TypesAndSizesItDoesNotHaveAreAbsentWithAReason) {
   ASSERT_FALSE(large);
   EXPECT_THAT(large.reason(), HasSubstr("memory"));
   EXPECT_FALSE(
-      backend_.prepare(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 8, .type = NumberType::kFp64}, warm_));
+      backend_.prepare(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 8, .type = NumberType::kBf16}, warm_));
   EXPECT_FALSE(backend_.prepare(MemoryProblem{.elements = int64_t{1} << 40}, warm_));
   EXPECT_FALSE(backend_.prepare(CollectiveProblem{.bytes = 64, .ranks = 2}, warm_));
   EXPECT_FALSE(backend_.prepare(CollectiveProblem{.bytes = 64, .type = NumberType::kFp16}, warm_));
   EXPECT_THROW(backend_.prepare(GemmProblem{.m = 0, .n = 8, .k = 8}, warm_), InputError);
 }
 
-TEST_F(Host, MemoryKernelsAreRightAndWrongOnesCaught) {
+// Every kernel in every pair of types it comes in.
+std::vector<MemoryProblem> memory_kernels() {
+  std::vector<MemoryProblem> all;
   for (const MemoryKind kind : kMemoryKinds) {
+    const bool two = kind == MemoryKind::kPack || kind == MemoryKind::kUnpack || kind == MemoryKind::kConvert;
+    for (const NumberType type : kNumberTypes) {
+      for (const NumberType to : kNumberTypes) {
+        const MemoryProblem problem{.kind = kind, .elements = 1, .type = type, .to = two ? to : NumberType::kFp32};
+        if ((two || to == NumberType::kFp32) && no_memory_kernel(problem).empty()) all.push_back(problem);
+      }
+    }
+  }
+  return all;
+}
+
+TEST_F(Host, MemoryKernelsAreRightAndWrongOnesCaught) {
+  EXPECT_GT(memory_kernels().size(), 50U);
+  for (MemoryProblem problem : memory_kernels()) {
+    const bool rows = problem.kind == MemoryKind::kBiasGelu || problem.kind == MemoryKind::kLayerNorm;
+    const NumberType last = memory_arrays(problem).back().written ? memory_arrays(problem).back().type : problem.type;
+    for (const int64_t size : {1, 2, 1001, 30'000}) {
+      problem.elements = rows ? std::min<int64_t>(size, 20) * kMemoryRow : size;
+      backend_.context().tamper = nullptr;
+      const auto operation = ready(problem, warm_);
+      const auto queue = backend_.open_queue(QueueRole::kCompute);
+      for (int i = 0; i < 2; ++i) {  // again after it has run: adamw moves its inputs
+        const Verdict verdict = operation->verify();
+        EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+        operation->run(*queue);
+      }
+      backend_.context().tamper = [&](void* result, int64_t) {  // the first element: others may be gaps
+        static_cast<unsigned char*>(result)[static_cast<size_t>(bytes_per_element(last)) - 1] ^= 0x40U;
+      };
+      EXPECT_FALSE(ready(problem, warm_)->verify().correct) << problem.name();
+    }
+  }
+}
+
+TEST_F(Host, EpiloguesAreRightAndWrongOnesCaught) {
+  for (const Epilogue epilogue : kEpilogues) {
     for (const NumberType type : {NumberType::kFp32, NumberType::kFp64}) {
-      if (kind == MemoryKind::kAdamW && type == NumberType::kFp64) continue;
-      for (const int64_t elements : {1, 2, 1001, 100'000}) {
-        const MemoryProblem problem{.kind = kind, .elements = elements, .type = type};
+      for (const int64_t size : {40, 300}) {
+        const GemmProblem problem{.m = size, .n = size + 3, .k = size, .batch = 2, .type = type, .epilogue = epilogue};
         backend_.context().tamper = nullptr;
-        const auto operation = ready(problem, warm_);
-        const auto queue = backend_.open_queue(QueueRole::kCompute);
-        for (int i = 0; i < 2; ++i) {  // again after it has run: adamw moves its inputs
-          const Verdict verdict = operation->verify();
-          EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
-          operation->run(*queue);
-        }
-        spoil(static_cast<int64_t>(bytes_per_element(type)));
+        const Verdict verdict = ready(problem, warm_)->verify();
+        EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+        backend_.context().tamper = [&](void* result, int64_t bytes) {  // a row: single entries of a large product
+          const auto row = static_cast<size_t>(bytes / (2 * size));     // that is not linear may be missed
+          for (size_t i = 1; i <= row; ++i) {
+            if (i % static_cast<size_t>(bytes_per_element(type)) == 0) {
+              static_cast<unsigned char*>(result)[7 * row + i - 1] ^= 0x40U;
+            }
+          }
+        };
         EXPECT_FALSE(ready(problem, warm_)->verify().correct) << problem.name();
       }
     }
   }
+  // A bias that is left out is found, row by row.
+  backend_.context().tamper = [](void* c, int64_t bytes) {
+    for (int64_t i = 0; i < bytes / 4; ++i) static_cast<float*>(c)[i] -= 1;
+  };
+  EXPECT_FALSE(ready(GemmProblem{.m = 300, .n = 300, .k = 300, .epilogue = Epilogue::kBias}, warm_)->verify().correct);
+  const auto none = backend_.prepare(
+      GemmProblem{.m = 8, .n = 8, .k = 8, .type = NumberType::kBf16, .epilogue = Epilogue::kBias}, warm_);
+  ASSERT_FALSE(none);
+  EXPECT_THAT(none.reason(), HasSubstr("fp32 and fp64"));
 }
 
 TEST_F(Host, TriadAndAdamWRoundSoTheCheckSeesSomething) {
