@@ -1,4 +1,4 @@
-// Tile and wave quantisation, the memory-bound side and launches.
+// GEMMs from records or data sheets, the memory-bound side and launches.
 #include "cluster/compute_model.h"
 
 #include <algorithm>
@@ -7,20 +7,6 @@
 
 namespace farscale {
 namespace {
-
-// Output tiles of dense kernels and what a multiprocessor attains in them against the largest tile: smaller tiles load
-// more bytes for each FLOP from shared memory (arithmetic intensity m n / (m + n)).
-struct Tile {
-  int m, n;
-  double share;
-};
-constexpr Tile kTiles[] = {{256, 128, 1.00}, {128, 256, 1.00}, {128, 128, 0.95}, {128, 64, 0.82},
-                           {64, 128, 0.82},  {64, 64, 0.68},   {256, 32, 0.60},  {32, 256, 0.60},
-                           {64, 32, 0.45},   {32, 64, 0.45},   {32, 32, 0.30}};
-constexpr double kPrologue = 96;  // k-steps' worth of filling and draining a tile's pipeline
-constexpr double kSplits[] = {1, 2, 4, 8, 16, 32, 64};
-
-double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 Component component_of(KernelClass kind) {
   switch (kind) {
@@ -51,12 +37,20 @@ double memory_time(const Machine::Data& machine, const StepTask& task) {
   return task.bytes / (machine.memory_bytes_per_s.value.p50 * share.value.p50);
 }
 
-// From a fit to records: launch + flops + bytes.
+// The fit of the type that a task runs in, if its GEMMs were measured.
+const GemmFit* fit_of(const Machine::Data& machine, const StepTask& task) {
+  if (task.gemm.m <= 0 || machine.gemm_fits.empty()) return nullptr;
+  const auto fit = machine.gemm_fits.find(available_type(machine, task.gemm.type));
+  return fit == machine.gemm_fits.end() ? nullptr : &fit->second;
+}
+
+// From a fit to records. A task's own FLOPs and bytes may differ from its GEMM's (causal halves, fused operands).
 ComponentTimes fitted_gemm(const GemmFit& fit, const StepTask& task) {
+  const GemmEstimate one = gemm_estimate(fit, task.gemm);
   ComponentTimes times{};
-  times[size_t(component_of(task.kind))] = fit.s_per_flop * task.flops;
-  times[size_t(Component::kMemory)] = fit.s_per_byte * task.bytes;
-  times[size_t(Component::kLaunch)] = fit.launch_s * double(task.count);
+  times[size_t(component_of(task.kind))] = one.flops_s * task.flops / task.gemm.flops();
+  times[size_t(Component::kMemory)] = one.bytes_s * task.bytes / task.gemm.bytes();
+  times[size_t(Component::kLaunch)] = one.launch_s * double(task.count);
   return times;
 }
 
@@ -79,32 +73,10 @@ void add(ComponentTimes& to, const ComponentTimes& times) {
   for (size_t i = 0; i < kComponents; ++i) to[i] += times[i];
 }
 
-double quantised_flops(const GemmProblem& gemm, int multiprocessors) {
-  const double k = double(gemm.k);
-  double best = INFINITY;
-  for (const Tile& tile : kTiles) {
-    const double tiles = ceil_div(double(gemm.m), tile.m) * ceil_div(double(gemm.n), tile.n) * double(gemm.batch);
-    for (const double split : kSplits) {
-      if (split > 1 && k / split < 128) break;
-      // Tiles over multiprocessors in whole waves; half of the last wave's idle time is won back by unequal tiles
-      // (stream-K, two resident blocks).
-      const double waves = tiles * split / multiprocessors;
-      const double whole = waves < 1 ? 1 : 0.5 * (waves + std::ceil(waves));
-      const double steps = k / split + kPrologue + (split > 1 ? 32 * std::log2(split) : 0);
-      best = std::min(best, whole * multiprocessors * 2.0 * tile.m * tile.n * steps / tile.share);
-      if (waves > 4) break;  // splitting cannot help a full machine
-    }
-  }
-  return std::max(best, gemm.flops());
-}
-
 ComponentTimes task_time(const Machine::Data& machine, const StepTask& task) {
   ComponentTimes times{};
   const bool tensor = task.gemm.m > 0;
-  if (tensor && !machine.gemm_fits.empty()) {
-    const auto fit = machine.gemm_fits.find(available_type(machine, task.gemm.type));
-    if (fit != machine.gemm_fits.end()) return fitted_gemm(fit->second, task);
-  }
+  if (const GemmFit* fit = fit_of(machine, task)) return fitted_gemm(*fit, task);
   times[size_t(Component::kLaunch)] = machine.efficiency.launch_s.value.p50 * double(task.count);
   const double memory_s = memory_time(machine, task);
   const double tensor_s = tensor ? tensor_time(machine, task) : 0;
@@ -114,6 +86,11 @@ ComponentTimes task_time(const Machine::Data& machine, const StepTask& task) {
     times[size_t(Component::kMemory)] = memory_s;
   }
   return times;
+}
+
+double task_log_sigma(const Machine::Data& machine, const StepTask& task) {
+  const GemmFit* fit = fit_of(machine, task);
+  return fit == nullptr ? 0 : gemm_estimate(*fit, task.gemm).log_sigma;
 }
 
 }  // namespace farscale

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "cluster/gemm_model.h"
 #include "cluster/machine.h"
 #include "workloads/workload.h"
 
@@ -23,11 +24,11 @@ inline double dot(const ComponentTimes& times, const ComponentTimes& factors) {
 }
 void add(ComponentTimes& to, const ComponentTimes& times);
 
-// FLOPs that the tiles of the best tiling execute, padding and idle multiprocessors of the last wave included, divided
-// by the tile's relative efficiency: the GEMM takes this over the large-GEMM rate. At least gemm.flops().
-double quantised_flops(const GemmProblem& gemm, int multiprocessors);
-
 // Seconds of a task (all its launches), by component, at the machine's median parameters.
 ComponentTimes task_time(const Machine::Data& machine, const StepTask& task);
+
+// How far a task's shape is from what was measured on the machine, as the log-sigma of its time; 0 where no GEMM was
+// measured (the ranges of the learned efficiencies speak then) and for memory passes.
+double task_log_sigma(const Machine::Data& machine, const StepTask& task);
 
 }  // namespace farscale

@@ -1,6 +1,8 @@
 // Monte Carlo draws of a machine's quantities, each input from a stream of its own so that adding one moves no other.
 #pragma once
 
+#include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "cluster/machine.h"
@@ -27,9 +29,12 @@ enum class Input : uint8_t {
   kSpread,
   kTail,
   kExtrapolation,
-  kResidual
+  kResidual,
+  kShapes,
+  kFittedCurves,
+  kScatter
 };
-inline constexpr size_t kInputs = 18;
+inline constexpr size_t kInputs = 21;
 std::string_view name(Input input);
 
 // The machine with every input at its median but `moved`, which is at quantile u.

@@ -39,14 +39,16 @@ void add_link_lines(std::vector<EvidenceLine>& lines, const Machine::Data& machi
   lines.push_back(
       line(fmt::format("{} of the card's rate", format_percent(c.network_share.value.p50)), c.network_share));
   lines.push_back(line("latencies of the collective library's own model, scaled", c.latency_scale));
-  if (group.ranks > c.pod_ranks) lines.push_back(line("spine above a pod", c.spine_divisor));
+  if (group.reach() > c.pod.beyond_ranks) lines.push_back(line("pod above a rail", c.pod.collisions));
+  if (group.reach() > c.pod_ranks) lines.push_back(line("spine above a pod", c.spine_divisor));
+  if (group.reach() > c.site.beyond_ranks) lines.push_back(line("more than one site", c.site.collisions));
 }
 
 }  // namespace
 
-void Predictor::fill_evidence(Prediction& prediction, const Layout& layout) {
+void Predictor::fill_evidence(Prediction& prediction, const Choice& choice) {
   const Machine::Data& machine = machine_.data();
-  const StepProfile& step = profile(layout);
+  const StepProfile& step = profile(choice);
   std::vector<EvidenceLine>& lines = prediction.evidence;
   lines.push_back({fmt::format("workload {} ({})", workload_.name(), workload_.provenance()),
                    workload_.provenance() == "proxy" ? Evidence::kAssumed : Evidence::kPublished,
@@ -63,7 +65,12 @@ void Predictor::fill_evidence(Prediction& prediction, const Layout& layout) {
   lines.push_back(
       line(fmt::format("passes at {} of the memory bandwidth", format_percent(machine.efficiency.memory.value.p50)),
            machine.efficiency.memory));
-  if (machine.collective_fits.empty()) add_link_lines(lines, machine, step_groups(machine, layout).data);
+  if (options_.collectives == CollectivePrior::kNccl) {
+    lines.push_back({"NCCL's own model of its collectives", Evidence::kPublished,
+                     "NVIDIA/nccl src/graph/tuning.cc at 5067397; it ranks algorithms, and was not measured here"});
+  }
+  const StepGroups groups = step_groups(machine, choice.layout);
+  if (machine.collective_fits.empty()) add_link_lines(lines, machine, of(groups, GroupName::kData));
   lines.push_back(line(fmt::format("compute slows by {} under communication",
                                    format_percent(machine.collectives.interference.value.p50)),
                        machine.collectives.interference));
@@ -71,7 +78,9 @@ void Predictor::fill_evidence(Prediction& prediction, const Layout& layout) {
                                    format_percent(machine.ranks.persistent.value.p50),
                                    format_percent(machine.ranks.transient.value.p50)),
                        machine.ranks.transient));
-  lines.push_back({"input pipeline keeps up", Evidence::kAssumed, "assumption: no loader was measured"});
+  const double input = options_.input_bytes_per_s;
+  lines.push_back({input > 0 ? fmt::format("input at {} a GPU", format_si(input, "B/s")) : "input pipeline keeps up",
+                   Evidence::kAssumed, input > 0 ? "assumption: as asked for" : "assumption: no loader was measured"});
 }
 
 }  // namespace farscale

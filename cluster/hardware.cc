@@ -56,6 +56,10 @@ CollectiveConstants read_collectives(const TomlTable& table) {
           .tree = read_latency(table, "tree"),
           .switch_scale_up_s = 1e-6 * table.number("switch_scale_up_us", kPositive),
           .switch_network_s = 1e-6 * table.number("switch_network_us", kPositive),
+          .sharp_network_s = 1e-6 * table.number("sharp_network_us", kPositive),
+          .gather_base_s = 1e-6 * table.number("gather_base_us", kPositive),
+          .gather_depth_s = 1e-6 * table.number("gather_depth_us", kPositive),
+          .gather_hop_s = 1e-6 * table.number("gather_hop_us", kPositive),
           .ring_protocol = read_protocols(table, "ring_protocol", 1),
           .tree_protocol = read_protocols(table, "tree_protocol", 1),
           .tree_correction = {table.numbers("tree_correction_low_latency", kPositive),
@@ -72,13 +76,21 @@ CollectiveConstants read_collectives(const TomlTable& table) {
           .spine_divisor = read_quantity(table, "spine_divisor", {1, 100}),
           .spine_hop_factor = read_quantity(table, "spine_hop_factor", {1, 100}),
           .pod_ranks = table.integer("pod_ranks", {1, 1e9}),
+          .pod = {.beyond_ranks = table.integer("rail_ranks", {1, 1e9}),
+                  .collisions = read_quantity(table, "pod_collisions", {1, 100}),
+                  .hop_factor = read_quantity(table, "pod_hop_factor", {1, 100})},
+          .site = {.beyond_ranks = table.integer("site_ranks", {1, 1e9}),
+                   .collisions = read_quantity(table, "site_collisions", {1, 100}),
+                   .hop_factor = read_quantity(table, "site_hop_factor", {1, 1000})},
+          .scatter = read_quantity(table, "scatter", {0, 1}),
           .published_ranks = table.integer("published_ranks", {1, 1e9})};
 }
 
 RankSpread read_spread(const TomlTable& table) {
   return {.persistent = read_quantity(table, "persistent", {0, 1}),
           .transient = read_quantity(table, "transient", {0, 1}),
-          .tail = read_quantity(table, "tail", {0, 1})};
+          .tail = read_quantity(table, "tail", {0, 1}),
+          .shape = read_quantity(table, "shape", {0, 0.45})};
 }
 
 void read_rates(const TomlTable& table, Machine::Data& data) {
@@ -94,12 +106,28 @@ void read_rates(const TomlTable& table, Machine::Data& data) {
   if (data.flops_per_s.empty()) table.fail("bf16", "expected the dense rate of at least one number type");
 }
 
+// How the network above the domains is built, where a file says so.
+void read_tiers(const TomlTable& network, CollectiveConstants& c) {
+  constexpr Range kGpus{1, 1e9}, kRatio{1, 1000};
+  c.pod.beyond_ranks = network.integer("rail_gpus", kGpus, c.pod.beyond_ranks);
+  c.pod_ranks = network.integer("pod_gpus", kGpus, c.pod_ranks);
+  c.site.beyond_ranks = network.integer("site_gpus", kGpus, c.site.beyond_ranks);
+  c.pod.oversubscription = network.number("pod_oversubscription", kRatio, c.pod.oversubscription);
+  c.spine_oversubscription = network.number("spine_oversubscription", kRatio, c.spine_oversubscription);
+  c.site.oversubscription = network.number("site_oversubscription", kRatio, c.site.oversubscription);
+  if (c.pod.beyond_ranks > c.pod_ranks || c.pod_ranks > c.site.beyond_ranks) {
+    network.fail("pod_gpus", "expected rail_gpus <= pod_gpus <= site_gpus");
+  }
+}
+
 void read_links(const TomlTable& file, Machine::Data& data) {
   const TomlTable scale_up = file.table("scale_up");
   data.scale_up_domain = scale_up.integer("domain", {1, 1e6});
   data.scale_up_bytes_per_s = scaled(read_quantity(scale_up, "bandwidth_gb_per_s", kPositive), 1e9);
   data.reduces_in_switch = scale_up.flag("reduces_in_switch", false);
-  data.nic_bytes_per_s = scaled(read_quantity(file.table("network"), "nic_gbit_per_s", kPositive), 1e9 / 8);
+  const TomlTable network = file.table("network");
+  data.nic_bytes_per_s = scaled(read_quantity(network, "nic_gbit_per_s", kPositive), 1e9 / 8);
+  read_tiers(network, data.collectives);
 }
 
 }  // namespace
@@ -122,6 +150,7 @@ Machine read_hardware(const std::string& path) {
   data->name = file.text("name");
   data->title = file.text("title");
   data->kind = file.choice("kind", {"gpu"}, "gpu");
+  data->generation = file.choice("generation", {"volta", "ampere", "hopper", "blackwell", ""}, "");
   data->gpus_per_node = int(file.integer("gpus_per_node", {1, 10000}));
   data->multiprocessors = int(file.integer("multiprocessors", {1, 1e6}));
   data->training_type = parse_number_type(file.text("training_type", "bf16"));

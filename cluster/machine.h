@@ -31,11 +31,29 @@ struct AlgorithmLatency {
   std::array<double, kProtocols> base_s{}, scale_up_s{}, network_s{};
 };
 
+// Groups of a network above the scale-up domain, smallest first: nodes on the same leaf switches (rail), leaves under
+// the same spines (pod), pods under the same core (spine), buildings (site). A group of ranks that reaches beyond one
+// of the tiers pays for the tier above it.
+enum class Tier : uint8_t { kPod, kSpine, kSite };
+inline constexpr size_t kTiers = 3;
+
+// What crossing into a tier costs.
+struct TierConstants {
+  int64_t beyond_ranks = 0;     // groups spread over more GPUs than this cross it
+  double oversubscription = 1;  // rate of all links below over rate of all links up
+  Quantity collisions;          // slow-down of the slowest path that others share; 1 with perfect adaptive routing
+  Quantity hop_factor;          // latency of a hop that crosses, over one that does not
+};
+
 // Constants of collectives, NCCL's model as the prior (NVIDIA/nccl src/graph/tuning.cc).
 struct CollectiveConstants {
   AlgorithmLatency ring, tree;
   double switch_scale_up_s = 0;                    // reduction in the switch of a domain
   double switch_network_s = 0;                     // and a hop of its tree across domains
+  double sharp_network_s = 0;                      // reduction in the switches of the network, a tier
+  double gather_base_s = 0;                        // PAT, gathers and scatters with one rank a domain: the call,
+  double gather_depth_s = 0;                       // each doubling of the domains,
+  double gather_hop_s = 0;                         // and each rank
   std::array<double, kProtocols> ring_protocol{};  // share of the ring's bandwidth that a protocol carries
   std::array<double, kProtocols> tree_protocol{};  // share of the ring's bandwidth, each of a tree's two ways
   std::array<std::vector<double>, kProtocols> tree_correction;  // by size, powers of two from 64 B
@@ -47,19 +65,36 @@ struct CollectiveConstants {
   Quantity network_share;     // of the NIC rate
   Quantity network_channels;  // cards of one domain that a collective keeps busy, at most
   Quantity interference;
-  Quantity spine_divisor;
-  Quantity spine_hop_factor;
-  int64_t pod_ranks = 4096;
+  Quantity spine_divisor;     // collisions of the spine tier
+  Quantity spine_hop_factor;  // hop factor of the spine tier
+  int64_t pod_ranks = 4096;   // beyond which the spine is crossed
+  TierConstants pod, site;
+  double spine_oversubscription = 1;
+  Quantity scatter;  // share of neighbours that placement puts far apart: 0 in topology order, 1 at random
   int64_t published_ranks = 0;
+
+  TierConstants tier(Tier which) const {
+    if (which == Tier::kPod) return pod;
+    if (which == Tier::kSite) return site;
+    return {pod_ranks, spine_oversubscription, spine_divisor, spine_hop_factor};
+  }
 };
 
 struct RankSpread {
   Quantity persistent;  // standard deviation over the step's compute time, the same every step
-  Quantity transient;   // drawn anew each step
-  Quantity tail;        // 0 normal … 1 exponential
+  Quantity transient;   // drawn anew each micro-batch
+  Quantity tail;        // 0 normal … 1 heavy: exponential, or generalised Pareto of the shape below
+  Quantity shape;       // of the heavy part: 0 exponential … 0.5 (no variance beyond)
 };
 
-// GEMM time fitted to records of one number type: launch + flops / rate + bytes / bandwidth.
+// A measured GEMM: its shape and its median time.
+struct GemmPoint {
+  GemmProblem gemm;
+  double time_s = 0;
+};
+
+// GEMM time fitted to records of one number type: launch + flops / rate + bytes / bandwidth, FLOPs after tile and wave
+// quantisation on a GPU (cluster/gemm_model.h).
 struct GemmFit {
   double launch_s = 0;
   double s_per_flop = 0;
@@ -68,6 +103,8 @@ struct GemmFit {
   double least_flops = 0;  // fitted range
   double most_flops = 0;
   int records = 0;
+  std::vector<GemmPoint> points;  // the records: time near them follows them
+  int multiprocessors = 1;        // that FLOPs were quantised for; 1: FLOPs as they are
 };
 
 // Time of one collective kind fitted to records: (base + steps(n) * hop) + wire(n) * sum over size segments.
@@ -78,7 +115,8 @@ struct CollectiveFit {
   std::vector<double> from_bytes;  // segment starts, first 0
   std::vector<double> s_per_byte;  // of each segment, per byte on the bus
   double log_sigma = 0;
-  double relative_error = 0;  // standard error of the curve at its largest size, from the covariance
+  double relative_error = 0;       // standard error of the curve at its largest size, from the covariance
+  std::vector<double> covariance;  // of base, hop and the slopes, row by row; empty: not known
   int64_t least_ranks = 0, most_ranks = 0;
   double least_bytes = 0, most_bytes = 0;
   int records = 0;
@@ -88,6 +126,7 @@ struct Machine::Data {
   std::string name;
   std::string title;
   std::string kind = "gpu";  // "gpu" or "host"
+  std::string generation;    // "volta", "ampere", "hopper", "blackwell" as NCCL's tuning tables have them; "" otherwise
   std::string path;
   int gpus_per_node = 1;
   int multiprocessors = 1;

@@ -18,27 +18,9 @@ namespace {
 // what fits to a quarter of the ranks miss on published tables.
 constexpr double kSpreadPerDoubling = 0.08;
 
-// Expected slowest rank: the normal and the exponential part once for each size, mixed by every draw's tail.
-struct Slowest {
-  double normal = 0, exponential = 0;
-  explicit Slowest(int64_t ranks) : normal(expected_max_normal(ranks)), exponential(expected_max_exponential(ranks)) {}
-  double at(const MachineDraw& draw) const {
-    return draw.spread * ((1 - draw.tail) * normal + draw.tail * exponential);
-  }
-};
-
 double doublings_beyond(const Machine::Data& machine, int64_t gpus) {
   const int64_t known = machine.fitted_ranks > 0 ? machine.fitted_ranks : machine.collectives.published_ranks;
   return known > 0 && gpus > known ? std::log2(double(gpus) / double(known)) : 0;
-}
-
-StepConditions conditions_of(const MachineDraw& draw, const Slowest& slowest, double doublings) {
-  return {.factors = draw.factors,
-          .overhead = draw.overhead * draw.residual,
-          .interference = draw.interference,
-          .communication = std::exp(kSpreadPerDoubling * doublings * draw.extrapolation),
-          .straggler = slowest.at(draw),
-          .links = draw.links};
 }
 
 Estimate estimate_of(std::vector<double>& values) {
@@ -64,81 +46,151 @@ std::string binding_of(const Breakdown& parts) {
   return std::max_element(std::begin(named), std::end(named))->second;
 }
 
+void check(const PredictOptions& options, const Machine::Data& machine) {
+  if (options.eject < 0 || options.eject >= 0.5) {
+    throw InputError(
+        fmt::format("--eject: expected a share from 0 to less than 50 %, not {:.3g} %", 100 * options.eject));
+  }
+  if (options.collectives == CollectivePrior::kNccl && median_links(machine).nccl_generation < 0) {
+    throw InputError(fmt::format(
+        "--collectives nccl: NCCL's tuning tables have Volta, Ampere, Hopper and Blackwell GPUs; {} is none "
+        "of them (a hardware file says so with generation = \"hopper\")",
+        machine.name));
+  }
+}
+
+std::vector<MachineDraw> draws_of(const Machine::Data& machine, const PredictOptions& options) {
+  std::vector<MachineDraw> draws = make_draws(machine, std::max(20, options.draws), options.seed);
+  for (MachineDraw& draw : draws) draw.links.prior = options.collectives;
+  return draws;
+}
+
+MachineDraw median_of(const Machine::Data& machine, const PredictOptions& options) {
+  MachineDraw draw = median_draw(machine);
+  draw.links.prior = options.collectives;
+  return draw;
+}
+
 }  // namespace
 
-Predictor::Predictor(const Workload& workload, const Machine& machine, const PredictOptions& options)
-    : workload_(workload),
-      machine_(machine),
-      options_(options),
-      median_(median_draw(machine.data())),
-      draws_(make_draws(machine.data(), std::max(20, options.draws), options.seed)) {}
+Slowest::Slowest(int64_t n) : normal(expected_max_normal(n)), exponential(expected_max_exponential(n)), ranks(n) {}
 
-const StepProfile& Predictor::profile(const Layout& layout) {
-  Layout key = layout;
-  if (layout.zero_stage == 0 && layout.ep == 1) key.dp = 1;  // nothing of one GPU's step depends on the width then
-  const std::string text =
-      fmt::format("{} {} {} {} {} {} {} {} {} {} {}", key.dp, key.tp, key.pp, key.cp, key.ep, key.zero_stage,
-                  key.hsdp_shard, key.micro_batch, key.accumulation, key.interleave, key.sync_batch_norm);
+double Slowest::at(const MachineDraw& draw) const {
+  const double heavy = draw.shape > 0 ? expected_max_generalised_pareto(ranks, draw.shape) : exponential;
+  return (1 - draw.tail) * normal + draw.tail * heavy;
+}
+
+std::string Choice::str() const {
+  return bucket_bytes > 0 ? fmt::format("{} buckets={}", layout.str(), format_bytes(bucket_bytes)) : layout.str();
+}
+
+Predictor::Predictor(const Workload& workload, const Machine& machine, const PredictOptions& options)
+    : workload_(workload), machine_(machine), options_(options) {
+  check(options, machine_.data());
+  median_ = median_of(machine_.data(), options);
+  draws_ = draws_of(machine_.data(), options);
+}
+
+const StepProfile& Predictor::profile(const Choice& choice) {
+  const Layout& key = choice.layout;
+  const std::string text = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", key.dp, key.tp, key.pp, key.cp, key.ep,
+                                       key.zero_stage, key.hsdp_shard, key.micro_batch, key.accumulation,
+                                       key.interleave, key.sync_batch_norm, choice.bucket_bytes);
   const auto found = profiles_.find(text);
   if (found != profiles_.end()) return found->second;
-  return profiles_[text] = profile_step(machine_.data(), lower(workload_, {.layout = key}));
+  const LoweringOptions lowering{.layout = key, .bucket_bytes = choice.bucket_bytes};
+  return profiles_[text] = profile_step(machine_.data(), lower(workload_, lowering), key);
 }
 
-StepTimes Predictor::times(const Layout& layout, int64_t gpus, const MachineDraw& draw) {
-  return step_times(profile(layout), machine_.data(), layout,
-                    conditions_of(draw, Slowest(gpus), doublings_beyond(machine_.data(), gpus)));
+const Slowest& Predictor::slowest(int64_t ranks) { return slowest_.try_emplace(ranks, ranks).first->second; }
+
+// The ranks of a tensor and context group wait for each other in every layer, all others once a step: over its
+// micro-batches the passing part of the spread averages out, the persistent part does not. Taking out the slowest
+// share of the GPUs bounds the persistent part at that quantile.
+StepConditions Predictor::conditions_of(const MachineDraw& draw, const StepProfile& step, const Layout& layout,
+                                        int64_t gpus) {
+  const int64_t team = layout.tp * layout.cp;
+  const double passing = draw.transient / std::sqrt(double(std::max<int64_t>(1, layout.accumulation)));
+  const double of_teams = slowest(std::max<int64_t>(1, gpus / team)).at(draw);
+  Straggling straggling;
+  straggling.step = of_teams * std::hypot(draw.persistent, passing);
+  if (team > 1) {
+    straggling.step += (slowest(gpus).at(draw) - of_teams) * draw.persistent;
+    straggling.layer = slowest(team).at(draw) * draw.transient;
+  }
+  if (options_.eject > 0) {
+    const double bound = (1 - draw.tail) * upper_normal(options_.eject) +
+                         draw.tail * upper_generalised_pareto(options_.eject, draw.shape);
+    straggling.step = std::min(straggling.step, std::max(0.0, bound) * draw.persistent + of_teams * passing);
+  }
+  StepConditions conditions{
+      .factors = draw.factors,
+      .overhead = draw.overhead * draw.residual,
+      .interference = draw.interference,
+      .communication = std::exp(kSpreadPerDoubling * doublings_beyond(machine_.data(), gpus) * draw.extrapolation),
+      .straggling = straggling,
+      .input_bytes_per_s = options_.input_bytes_per_s,
+      .links = &draw.links};
+  for (size_t i = 0; i < kComponents; ++i) {
+    if (step.unfamiliar[i] > 0) conditions.factors[i] *= std::exp(draw.unfamiliar * step.unfamiliar[i]);
+  }
+  return conditions;
 }
 
-double Predictor::samples_per_step(const Layout& layout) {
-  return double(layout.dp) * double(profile(layout).micro_batch) * double(std::max<int64_t>(1, layout.accumulation));
+StepTimes Predictor::times(const Choice& choice, int64_t gpus, const MachineDraw& draw) {
+  const StepProfile& step = profile(choice);
+  return step_times(step, step_groups(machine_.data(), choice.layout), choice.layout,
+                    conditions_of(draw, step, choice.layout, gpus));
+}
+
+double Predictor::samples_per_step(const Choice& choice) {
+  const Layout& layout = choice.layout;
+  return double(layout.dp) * double(profile(choice).micro_batch) * double(std::max<int64_t>(1, layout.accumulation));
 }
 
 // The smallest whole node (or more nodes, where the layout needs them) that runs the same layout: what scaling
 // efficiency is measured against.
-Layout Predictor::reference_layout(const Layout& layout, int64_t gpus, int64_t* reference_gpus) {
+Choice Predictor::reference_of(const Choice& choice, int64_t gpus, int64_t* reference_gpus) {
+  const Layout& layout = choice.layout;
   const int64_t model = layout.tp * layout.pp * layout.cp;
   const int64_t shard = layout.zero_stage > 0 && layout.hsdp_shard > 0 ? layout.hsdp_shard : 1;
-  int64_t least = std::lcm<int64_t>(machine_.gpus_per_node(), model * shard);
-  Layout reference = layout;
+  int64_t least = std::lcm<int64_t>(machine_.gpus_per_node(), model * std::lcm(shard, layout.ep));
+  Choice reference = choice;
   while (least < gpus) {
-    reference.dp = least / model;
+    reference.layout.dp = least / model;
     if (gpus % least == 0 || layout.zero_stage == 0) {
       const double capacity = machine_.data().memory_bytes.value.p50;
-      if (capacity <= 0 || profile(reference).memory_bytes <= capacity) break;
+      if (capacity <= 0 || options_.ignore_memory || profile(reference).memory_bytes <= capacity) break;
     }
     least *= 2;
   }
-  if (least >= gpus) {
-    *reference_gpus = gpus;
-    return layout;
-  }
-  *reference_gpus = least;
-  return reference;
+  *reference_gpus = std::min(least, gpus);
+  return least >= gpus ? choice : reference;
 }
 
-void Predictor::fill_ranges(Prediction& prediction, const Layout& layout) {
-  const int64_t gpus = prediction.gpus;
+const std::vector<double>& Predictor::reference_rates(const Choice& choice, int64_t gpus) {
   int64_t reference_gpus = gpus;
-  const Layout reference = reference_layout(layout, gpus, &reference_gpus);
-  const StepProfile& step = profile(layout);
-  const double samples = samples_per_step(layout);
-  const double peak = machine_.peak_flops_per_s(step.type);
-  const double flops = step.training_flops * double(std::max<int64_t>(1, layout.accumulation));
-  const Slowest slowest(gpus);
-  const double beyond = doublings_beyond(machine_.data(), gpus);
+  const Choice reference = reference_of(choice, gpus, &reference_gpus);
   std::vector<double>& base = reference_rates_[fmt::format("{} {}", reference.str(), reference_gpus)];
-  if (base.empty()) {
-    const Slowest of_reference(reference_gpus);
-    const double reference_beyond = doublings_beyond(machine_.data(), reference_gpus);
-    const double rate = samples_per_step(reference) / double(reference_gpus);
-    for (const MachineDraw& draw : draws_) {
-      const StepConditions conditions = conditions_of(draw, of_reference, reference_beyond);
-      base.push_back(rate / step_times(profile(reference), machine_.data(), reference, conditions).total());
-    }
-  }
+  if (!base.empty()) return base;
+  const double rate = samples_per_step(reference) / double(reference_gpus);
+  base.reserve(draws_.size());
+  for (const MachineDraw& draw : draws_) base.push_back(rate / times(reference, reference_gpus, draw).total());
+  return base;
+}
+
+void Predictor::fill_ranges(Prediction& prediction, const Choice& choice) {
+  const int64_t gpus = prediction.gpus;
+  const std::vector<double>& base = reference_rates(choice, gpus);
+  const StepProfile& step = profile(choice);
+  const StepGroups groups = step_groups(machine_.data(), choice.layout);
+  const double samples = samples_per_step(choice);
+  const double peak = machine_.peak_flops_per_s(step.type) * double(gpus);
+  const double flops = workload_.training_flops_per_sample() * samples;
   std::vector<double> time_s, rate, mfu, efficiency, exposed;
   for (size_t i = 0; i < draws_.size(); ++i) {
-    const StepTimes times = step_times(step, machine_.data(), layout, conditions_of(draws_[i], slowest, beyond));
+    const StepTimes times =
+        step_times(step, groups, choice.layout, conditions_of(draws_[i], step, choice.layout, gpus));
     const double total = times.total();
     time_s.push_back(total);
     rate.push_back(samples / total);
@@ -154,60 +206,88 @@ void Predictor::fill_ranges(Prediction& prediction, const Layout& layout) {
   prediction.exposed_comm_share = estimate_of(exposed);
 }
 
+void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
+  const StepProfile& step = profile(choice);
+  const Machine::Data& machine = machine_.data();
+  prediction.warnings = step.warnings;
+  const double capacity = machine.memory_bytes.value.p50;
+  if (capacity > 0 && step.memory_bytes > usable_bytes(machine)) {
+    prediction.warnings.push_back(fmt::format("{}: needs {} a GPU, {} has {} ({} of them usable)", choice.str(),
+                                              format_si(step.memory_bytes, "B"), machine.name, format_si(capacity, "B"),
+                                              format_si(usable_bytes(machine), "B")));
+  }
+  for (const CollectiveNote& note : communication_notes(prediction.gpus)) {
+    if (note.holds) continue;
+    prediction.warnings.push_back(
+        fmt::format("{}: {} sends chunks shorter than a line of its protocol: its formula does not hold there",
+                    note.what, note.algorithm));
+  }
+  if (options_.eject > 0) {
+    prediction.warnings.push_back(fmt::format("the {} GPUs are those left after the slowest {} were taken out of {}",
+                                              format_count(double(prediction.gpus)), format_percent(options_.eject),
+                                              format_count(std::ceil(double(prediction.gpus) / (1 - options_.eject)))));
+  }
+}
+
 Prediction Predictor::at(int64_t gpus) {
   if (gpus < 1) throw InputError(fmt::format("--gpus: expected at least 1 GPU, not {}", gpus));
   if (gpus > 100'000'000) {
     throw InputError(fmt::format("--gpus: {} is more than 100,000,000 GPUs: no such machine can be planned", gpus));
   }
+  const Choice choice = choose(gpus);
   Prediction prediction;
   prediction.gpus = gpus;
-  prediction.layout = choose(gpus, nullptr);
-  const Layout& layout = prediction.layout;
-  fill_ranges(prediction, layout);
-  prediction.breakdown_s = breakdown_of(times(layout, gpus, median_), prediction.step_time_s.p50);
+  prediction.layout = choice.layout;
+  prediction.bucket_bytes = choice.bucket_bytes;
+  prediction.memory_bytes = profile(choice).memory_bytes;
+  fill_ranges(prediction, choice);
+  prediction.breakdown_s = breakdown_of(times(choice, gpus, median_), prediction.step_time_s.p50);
   prediction.binding = binding_of(prediction.breakdown_s);
+  const Sensitivity largest = sensitivities(gpus).front();
+  prediction.largest_uncertainty = largest.what;
+  prediction.largest_uncertainty_share = largest.reach();
   prediction.extrapolated_from_gpus = machine_.data().fitted_ranks;
-  prediction.warnings = profile(layout).warnings;
-  fill_evidence(prediction, layout);
+  fill_warnings(prediction, choice);
+  fill_evidence(prediction, choice);
   return prediction;
 }
 
 std::vector<Sensitivity> Predictor::sensitivities(int64_t gpus) {
-  const Layout layout = choose(gpus, nullptr);
-  const double middle = times(layout, gpus, median_).total();
+  const Choice choice = choose(gpus);
+  const double middle = times(choice, gpus, median_).total();
   std::vector<Sensitivity> all;
   for (size_t i = 0; i < kInputs; ++i) {
     const auto share = [&](double u) {
-      return times(layout, gpus, moved_draw(machine_.data(), Input(i), u)).total() / middle - 1;
+      MachineDraw draw = moved_draw(machine_.data(), Input(i), u);
+      draw.links.prior = options_.collectives;
+      return times(choice, gpus, draw).total() / middle - 1;
     };
     all.push_back({std::string(name(Input(i))), share(0.05), share(0.95)});
   }
-  std::stable_sort(all.begin(), all.end(), [](const Sensitivity& a, const Sensitivity& b) {
-    return std::abs(a.high_share - a.low_share) > std::abs(b.high_share - b.low_share);
-  });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Sensitivity& a, const Sensitivity& b) { return a.reach() > b.reach(); });
   return all;
 }
 
-std::vector<std::string> Predictor::communication_notes(int64_t gpus) {
-  const Layout layout = choose(gpus, nullptr);
-  const StepProfile& step = profile(layout);
-  const Group group = step_groups(machine_.data(), layout).data;
-  const CollectiveKind kind = layout.zero_stage >= 1 ? CollectiveKind::kReduceScatter : CollectiveKind::kAllReduce;
-  std::vector<std::string> notes;
-  if (group.ranks <= 1 || step.buckets.empty()) return notes;
-  const CollectiveCost cost = collective_cost(kind, median_.links, group);
-  double bytes = 0, least = INFINITY, most = 0;
-  for (const BucketProfile& bucket : step.buckets) {
-    bytes += bucket.bytes;
-    least = std::min(least, bucket.bytes);
-    most = std::max(most, bucket.bytes);
-  }
-  notes.push_back(fmt::format("{} gradient buckets, {} in all, {} to {} each, over {} ranks in {} domains",
-                              step.buckets.size(), format_bytes(bytes), format_bytes(least), format_bytes(most),
-                              format_count(double(group.ranks)), format_count(double(group.domains()))));
-  for (const double size : {least, most}) {
-    notes.push_back(fmt::format("{} of {}: {}, {}", name(kind), format_bytes(size), cost.best(size).algorithm,
-                                format_seconds(cost.at(size))));
+std::vector<CollectiveNote> Predictor::communication_notes(int64_t gpus) {
+  const Choice choice = choose(gpus);
+  const StepProfile& step = profile(choice);
+  const StepGroups groups = step_groups(machine_.data(), choice.layout);
+  std::vector<CollectiveNote> notes;
+  for (const PricedCollective& one : step.prices) {
+    const Group& group = of(groups, one.group);
+    if (group.ranks <= 1) continue;
+    if (one.group == GroupName::kPipeline) {
+      notes.push_back({fmt::format("message of {} to the next stage", format_bytes(one.bytes)), "send and receive",
+                       message_time(median_.links, one.bytes, group.reach())});
+      continue;
+    }
+    const CollectiveCost cost = collective_cost(one.kind, median_.links, group);
+    const CostLine& best = cost.best(one.bytes);
+    notes.push_back({fmt::format("{} of {} over {} ranks in {} {}", name(one.kind), format_bytes(one.bytes),
+                                 format_count(double(group.ranks)), format_count(double(group.domains())),
+                                 group.domains() == 1 ? "domain" : "domains"),
+                     std::string(best.algorithm), cost.at(one.bytes), best.holds(one.bytes)});
   }
   return notes;
 }

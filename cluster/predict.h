@@ -33,10 +33,24 @@ Machine load_hardware(const std::string& name_or_path);  // shipped name or TOML
 Machine load_model(const std::string& path);             // model.json of `farscale fit`; throws InputError
 std::vector<std::string> shipped_hardware();
 
+// Whose formulas price collectives.
+enum class CollectivePrior : uint8_t {
+  kModel,         // fitted curves where there are records, else closed forms on attained bandwidths
+  kHierarchical,  // kModel, and algorithms of two levels: inside domains, then across
+  kSharp,         // kModel, and reduction in the network's switches
+  kNccl           // NCCL's own tuning model as it stands: nothing measured, no draws
+};
+
 struct PredictOptions {
   std::string layout = "auto";  // "auto" or "dp=.. tp=.."
   int draws = 2000;             // Monte Carlo draws for the range
   uint64_t seed = 1;
+  CollectivePrior collectives = CollectivePrior::kModel;
+  int64_t batch = 0;             // samples a step of the whole job; 0: the workload's micro-batch on every GPU
+  double bucket_bytes = 0;       // gradient buckets; 0: PyTorch's rule, or what auto finds best
+  double eject = 0;              // share of the GPUs, the slowest, that are taken out and replaced
+  double input_bytes_per_s = 0;  // what the loader gives one GPU; 0: it keeps up
+  bool ignore_memory = false;    // a layout that does not fit is a warning, not an error
 };
 
 struct Breakdown {  // seconds of the median step; they sum to it
@@ -46,14 +60,18 @@ struct Breakdown {  // seconds of the median step; they sum to it
 struct Prediction {
   int64_t gpus = 0;
   Layout layout;
+  double bucket_bytes = 0;  // of gradient buckets; 0: PyTorch's rule
+  double memory_bytes = 0;  // one GPU holds at the peak
   Estimate step_time_s;
   Estimate samples_per_s;       // whole job, while it runs (without failures)
   Estimate mfu;                 // model FLOPs over dense data sheet peak
   Estimate scaling_efficiency;  // samples/s per GPU over that of the smallest single node of this machine
   Breakdown breakdown_s;
-  Estimate exposed_comm_share;         // exposed communication over step time
-  int64_t extrapolated_from_gpus = 0;  // largest GPU count the communication model was fitted on; 0: none, data sheet
-  std::string binding;                 // "compute", "memory", "exposed communication", "stragglers", …
+  Estimate exposed_comm_share;           // exposed communication over step time
+  int64_t extrapolated_from_gpus = 0;    // largest GPU count the communication model was fitted on; 0: none, data sheet
+  std::string binding;                   // "compute", "memory", "exposed communication", "stragglers", …
+  std::string largest_uncertainty;       // input that moves the step time most between its 5th and 95th percentile
+  double largest_uncertainty_share = 0;  // by this share of the median, from one to the other
   std::vector<EvidenceLine> evidence;
   std::vector<std::string> warnings;
   // samples_per_s of every draw, so that a plan can combine it with its own draws of the same index and seed.

@@ -18,6 +18,10 @@ namespace {
 using nlohmann::json;
 
 struct PredictArguments {
+  std::string collectives = "model";
+  double eject_percent = 0;
+  double input_gb_per_s = 0;
+  double bucket_mib = 0;
   std::string workload;
   std::string model;
   std::string hardware;
@@ -95,6 +99,9 @@ json to_json(const Row& row) {
           {"goodput", to_json(row.goodput)},
           {"extrapolated_from_gpus", p.extrapolated_from_gpus},
           {"binding", p.binding},
+          {"largest_uncertainty", {{"input", p.largest_uncertainty}, {"share", p.largest_uncertainty_share}}},
+          {"memory_bytes", p.memory_bytes},
+          {"bucket_bytes", p.bucket_bytes},
           {"evidence", to_json(p.evidence)},
           {"warnings", p.warnings}};
 }
@@ -109,27 +116,62 @@ void print_table(const std::vector<Row>& rows, const std::string& unit, const st
   TextTable table({noun, "layout", "step time", unit + "s/s", "MFU", "scaling", "exposed comm", "goodput", "bound by"});
   for (const Row& row : rows) {
     const Prediction& p = row.prediction;
-    table.add({format_count(double(p.gpus)), p.layout.str(), range(p.step_time_s, format_seconds),
-               range(p.samples_per_s, rate), format_percent(p.mfu.p50), range(p.scaling_efficiency, format_percent),
-               range(p.exposed_comm_share, format_percent), range(row.goodput, format_percent), p.binding});
+    table.add({format_count(double(p.gpus)), Choice{p.layout, p.bucket_bytes}.str(),
+               range(p.step_time_s, format_seconds), range(p.samples_per_s, rate), format_percent(p.mfu.p50),
+               range(p.scaling_efficiency, format_percent), range(p.exposed_comm_share, format_percent),
+               range(row.goodput, format_percent), p.binding});
   }
   fmt::print("{}", table.str());
 }
 
-// The three best layouts not taken, and the first reasons of those that cannot run.
+// The best layouts not taken, and the first reasons of those that cannot run.
 void print_runners_up(const std::vector<Candidate>& candidates) {
+  constexpr int kShown = 4;
   int slower = 0, impossible = 0;
   for (const Candidate& candidate : candidates) {
     if (candidate.why_not.empty()) continue;
     int& shown = candidate.samples_per_s > 0 ? slower : impossible;
-    if (++shown <= 3) fmt::print("  not {}: {}\n", candidate.layout.str(), candidate.why_not);
+    if (++shown <= kShown) fmt::print("  not {}: {}\n", candidate.choice.str(), candidate.why_not);
   }
-  if (slower + impossible > 6) fmt::print("  … {} layouts weighed, {} cannot run\n", candidates.size(), impossible);
+  if (candidates.size() > 1) {
+    fmt::print("  {} layouts weighed, {} of them cannot run\n", format_count(double(candidates.size())),
+               format_count(impossible));
+  }
+}
+
+void print_communication(Predictor& predictor, int64_t gpus) {
+  const std::vector<CollectiveNote> notes = predictor.communication_notes(gpus);
+  if (notes.empty()) return;
+  const BucketTotals& buckets = predictor.buckets(gpus);
+  if (buckets.count > 0) {
+    fmt::print("  {} gradient buckets, {} in all, {} to {} each\n", buckets.count, format_bytes(buckets.bytes),
+               format_bytes(buckets.least), format_bytes(buckets.most));
+  }
+  constexpr size_t kShown = 8;
+  TextTable table({"communication", "by", "each"});
+  for (size_t i = 0; i < std::min(kShown, notes.size()); ++i) {
+    table.add({notes[i].what, notes[i].holds ? notes[i].algorithm : notes[i].algorithm + " (outside its formula)",
+               format_seconds(notes[i].time_s)});
+  }
+  fmt::print("{}", table.str());
+  if (notes.size() > kShown) fmt::print("  and {} more sizes\n", notes.size() - kShown);
+}
+
+void print_sensitivities(Predictor& predictor, int64_t gpus) {
+  TextTable moves({"input", "step time at its 5th", "at its 95th percentile"});
+  const std::vector<Sensitivity> sensitivities = predictor.sensitivities(gpus);
+  const auto signed_percent = [](double share) { return fmt::format("{:+.1f} %", 100 * share); };
+  for (size_t i = 0; i < std::min<size_t>(6, sensitivities.size()); ++i) {
+    moves.add({sensitivities[i].what, signed_percent(sensitivities[i].low_share),
+               signed_percent(sensitivities[i].high_share)});
+  }
+  fmt::print("{}", moves.str());
 }
 
 void print_explanation(Predictor& predictor, const Prediction& p) {
   const Breakdown& b = p.breakdown_s;
-  fmt::print("\n{} GPUs, {}: bound by {}\n", format_count(double(p.gpus)), p.layout.str(), p.binding);
+  fmt::print("\n{} GPUs, {}: bound by {}, {} a GPU\n", format_count(double(p.gpus)),
+             Choice{p.layout, p.bucket_bytes}.str(), p.binding, format_si(p.memory_bytes, "B"));
   TextTable parts({"part of the median step", "time", "share"});
   const std::pair<const char*, double> named[] = {
       {"compute", b.compute},        {"memory passes", b.memory}, {"exposed communication", b.exposed_comm},
@@ -138,15 +180,10 @@ void print_explanation(Predictor& predictor, const Prediction& p) {
     parts.add({what, format_seconds(time_s), format_percent(time_s / p.step_time_s.p50)});
   }
   fmt::print("{}", parts.str());
-  for (const std::string& note : predictor.communication_notes(p.gpus)) fmt::print("  {}\n", note);
-  TextTable moves({"input", "step time at its 5th", "at its 95th percentile"});
-  const std::vector<Sensitivity> sensitivities = predictor.sensitivities(p.gpus);
-  for (size_t i = 0; i < std::min<size_t>(6, sensitivities.size()); ++i) {
-    const auto signed_percent = [](double share) { return fmt::format("{:+.1f} %", 100 * share); };
-    moves.add({sensitivities[i].what, signed_percent(sensitivities[i].low_share),
-               signed_percent(sensitivities[i].high_share)});
-  }
-  fmt::print("{}", moves.str());
+  print_communication(predictor, p.gpus);
+  fmt::print("largest uncertainty: {}, {} of the step time between its 5th and 95th percentile\n",
+             p.largest_uncertainty, format_percent(p.largest_uncertainty_share));
+  print_sensitivities(predictor, p.gpus);
   print_runners_up(predictor.candidates(p.gpus));
 }
 
@@ -165,22 +202,40 @@ void warn_host(const Machine& machine) {
              machine.name());
 }
 
+std::string without_percent_sign(std::string text) {
+  if (text.ends_with('%')) text.pop_back();
+  return text;
+}
+
+PredictOptions options_of(const PredictArguments& arguments) {
+  PredictOptions options = arguments.options;
+  options.collectives = arguments.collectives == "nccl"           ? CollectivePrior::kNccl
+                        : arguments.collectives == "sharp"        ? CollectivePrior::kSharp
+                        : arguments.collectives == "hierarchical" ? CollectivePrior::kHierarchical
+                                                                  : CollectivePrior::kModel;
+  options.eject = arguments.eject_percent / 100;
+  options.input_bytes_per_s = arguments.input_gb_per_s * 1e9;
+  options.bucket_bytes = arguments.bucket_mib * 1024 * 1024;
+  return options;
+}
+
 void run_predict(const PredictArguments& arguments) {
   if (arguments.model.empty() == arguments.hardware.empty()) {
     throw InputError(
         "predict needs one of --model (a file of `farscale fit`) and --hardware (see `farscale list hardware`)");
   }
   const std::vector<int64_t> sizes = parse_sizes(arguments.gpus);
+  const PredictOptions options = options_of(arguments);
   const Workload workload = load_workload(arguments.workload);
   const Machine machine = arguments.model.empty() ? load_hardware(arguments.hardware) : load_model(arguments.model);
   warn_host(machine);
-  Predictor predictor(workload, machine, arguments.options);
+  Predictor predictor(workload, machine, options);
   const FailureModel failures = default_failure_model();
   std::vector<Row> rows;
   for (const int64_t gpus : sizes) {
-    rows.push_back({predictor.at(gpus), job_goodput(failures, gpus, machine.gpus_per_node(),
-                                                    std::min(500, arguments.options.draws), arguments.options.seed)
-                                            .goodput});
+    rows.push_back(
+        {predictor.at(gpus),
+         job_goodput(failures, gpus, machine.gpus_per_node(), std::min(500, options.draws), options.seed).goodput});
   }
   if (arguments.as_json) {
     json document = {{"workload", workload.name()},
@@ -212,8 +267,27 @@ void add_predict_command(CLI::App& app, ExitCode&) {
   command->add_option("--model", arguments->model, "model file written by farscale fit");
   command->add_option("--hardware", arguments->hardware, "shipped name or TOML file (farscale list hardware)");
   command->add_option("--gpus", arguments->gpus, "sizes: 8,512,50000 or 8,64,...,300000")->required();
-  command->add_option("--layout", arguments->options.layout, "auto, or \"dp=.. tp=.. pp=.. zero=.. mb=..\"")
+  command
+      ->add_option("--layout", arguments->options.layout,
+                   "auto, or \"dp=.. tp=.. pp=.. cp=.. ep=.. zero=.. hsdp=.. mb=.. accum=..\"")
       ->capture_default_str();
+  command
+      ->add_option("--batch", arguments->options.batch,
+                   "samples a step of the whole job (default: one micro-batch a GPU)")
+      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
+  command->add_option("--bucket-mib", arguments->bucket_mib, "size of gradient buckets (default: what auto finds best)")
+      ->check(CLI::Range(0.001, 1e6));
+  command
+      ->add_option("--collectives", arguments->collectives,
+                   "whose formulas: model; hierarchical or sharp: model with those algorithms too; nccl: NCCL's own")
+      ->check(CLI::IsMember({"model", "hierarchical", "sharp", "nccl"}))
+      ->capture_default_str();
+  command->add_option("--eject", arguments->eject_percent, "per cent of the GPUs, the slowest, taken out: 1 or 1%")
+      ->transform(without_percent_sign)
+      ->check(CLI::Range(0.0, 49.9));
+  command->add_option("--input-gb-per-s", arguments->input_gb_per_s, "GB/s the loader gives one GPU (default: enough)")
+      ->check(CLI::Range(1e-6, 1e4));
+  command->add_flag("--ignore-memory", arguments->options.ignore_memory, "predict layouts that do not fit");
   command->add_option("--draws", arguments->options.draws, "Monte Carlo draws for the range")
       ->check(CLI::Range(20, 1000000))
       ->capture_default_str();

@@ -1,166 +1,171 @@
-// Profile of a lowered step, and its time under one draw of the conditions.
+// The time of a profiled step under one draw of the conditions.
 #include "cluster/timeline.h"
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 namespace farscale {
 namespace {
 
-GroupName parse_group(const std::string& group) {
-  if (group == "tp") return GroupName::kTensor;
-  if (group == "cp") return GroupName::kContext;
-  if (group == "ep") return GroupName::kExpert;
-  if (group == "pp") return GroupName::kPipeline;
-  return GroupName::kData;
-}
+// Prices of a step's collectives under one draw. Most steps have a few distinct ones.
+class Prices {
+ public:
+  Prices(const StepProfile& profile, const StepGroups& groups, const StepConditions& conditions) {
+    many_.resize(profile.prices.size() > kFew ? profile.prices.size() : 0);
+    double* const times = many_.empty() ? few_.data() : many_.data();
+    PricedCollective known;
+    CollectiveCost cost;
+    for (size_t i = 0; i < profile.prices.size(); ++i) {
+      const PricedCollective& one = profile.prices[i];
+      const Group& group = of(groups, one.group);
+      if (one.group == GroupName::kPipeline) {
+        times[i] = conditions.communication * message_time(*conditions.links, one.bytes, group.reach());
+        continue;
+      }
+      if (i == 0 || one.kind != known.kind || one.group != known.group) {
+        cost = collective_cost(one.kind, *conditions.links, group);
+        known = one;
+      }
+      times[i] = conditions.communication * cost.at(one.bytes);
+    }
+  }
+  double operator[](size_t i) const { return many_.empty() ? few_[i] : many_[i]; }
+  double of_stretch(int i) const { return i < 0 ? 0 : (*this)[size_t(i)]; }
 
-bool is_backward(Pass pass) { return pass != Pass::kForward && pass != Pass::kOptimizer; }
-
-CollectiveCost cost_of(const Machine::Data& machine, CollectiveKind kind, const LinkValues& links, const Group& group) {
-  const auto fit = machine.collective_fits.find(kind);
-  if (fit == machine.collective_fits.end() || group.ranks <= 1) return collective_cost(kind, links, group);
-  CollectiveCost cost;
-  cost.set_fit(fit->second, kind, group.ranks, 1);
-  return cost;
-}
-
-// The buckets' all-reduces after and under the backward pass: what of them is exposed, and how much they slow compute.
-struct Overlap {
-  double exposed = 0;
-  double slowed = 0;
+ private:
+  static constexpr size_t kFew = 64;
+  std::array<double, kFew> few_{};
+  std::vector<double> many_;
 };
 
-Overlap overlap_buckets(const StepProfile& profile, const CollectiveCost& cost, const StepConditions& conditions,
-                        double backward_s) {
-  Overlap overlap;
-  constexpr size_t kMostSizes = 64;
-  std::array<double, kMostSizes> priced{};
-  for (size_t i = 0; i < std::min(kMostSizes, profile.bucket_sizes.size()); ++i) {
-    priced[i] = conditions.communication * cost.at(profile.bucket_sizes[i]);
+// What communication adds to one pass: waiting for gathers, compute slowed beside it, and what is left to send at the
+// end of the pass.
+struct PassTimes {
+  double waited = 0, slowed = 0, left = 0;
+};
+
+// Gathers are issued one stretch ahead (prefetch), gradients when their stretch ends, on one stream in that order.
+// `stretch_factor` is what blocking collectives spread over the pass add to its length.
+PassTimes run_pass(const std::vector<Stretch>& stretches, const Prices& prices, const StepConditions& conditions,
+                   double stretch_factor, bool reduces) {
+  PassTimes pass;
+  double now = 0, free_at = 0, gathered = 0;
+  if (!stretches.empty()) gathered = free_at = prices.of_stretch(stretches.front().gather);
+  for (size_t i = 0; i < stretches.size(); ++i) {
+    const Stretch& stretch = stretches[i];
+    if (gathered > now) {
+      pass.waited += gathered - now;
+      now = gathered;
+    }
+    if (i + 1 < stretches.size() && stretches[i + 1].gather >= 0) {
+      gathered = free_at = std::max(free_at, now) + prices.of_stretch(stretches[i + 1].gather);
+    }
+    const double work = stretch_factor * conditions.overhead * dot(stretch.work, conditions.factors);
+    const double beside = std::clamp(free_at - now, 0.0, work);
+    pass.slowed += conditions.interference * beside;
+    now += work + conditions.interference * beside;
+    if (reduces && stretch.reduce >= 0) {
+      free_at = std::max(free_at, now) + prices.of_stretch(stretch.reduce) + prices.of_stretch(stretch.replica);
+    }
   }
-  double free_at = 0;  // when the communication stream is free
-  double last_ready = 0;
-  for (const BucketProfile& bucket : profile.buckets) {
-    const double nominal = std::min(backward_s, conditions.overhead * dot(bucket.ready, conditions.factors));
-    // Communication under way between the last release and this one slows the compute in between.
-    const double busy = std::clamp(free_at - (last_ready + overlap.slowed), 0.0, std::max(0.0, nominal - last_ready));
-    overlap.slowed += conditions.interference * busy;
-    last_ready = nominal;
-    const double transfer_s =
-        bucket.size < kMostSizes ? priced[bucket.size] : conditions.communication * cost.at(bucket.bytes);
-    free_at = std::max(free_at, nominal + overlap.slowed) + transfer_s;
-  }
-  const double rest = std::max(0.0, backward_s - last_ready);
-  overlap.slowed += conditions.interference * std::clamp(free_at - (last_ready + overlap.slowed), 0.0, rest);
-  overlap.exposed = std::max(0.0, free_at - (backward_s + overlap.slowed));
-  return overlap;
+  pass.left = std::max(0.0, free_at - now);
+  return pass;
 }
 
-// Collectives other than the buckets: blocking ones add up; the others hide behind their pass, but for the first.
-double other_collectives(const StepProfile& profile, const Machine::Data& machine, const StepGroups& groups,
-                         const StepConditions& conditions, double forward_s, double backward_s) {
-  double blocking = 0;
-  double hidden[2] = {0, 0};
-  double first[2] = {0, 0};
+// Collectives beside the streams, by when they run: blocking ones add up; the others hide behind their pass, but for
+// the longest.
+struct Others {
+  std::array<double, 2> blocking{}, hidden{}, longest{};  // of a micro-batch's forward and backward
+  double message = 0;                                     // between pipeline stages, of both passes
+  double once = 0;                                        // with the optimizer
+  double exposed(size_t pass, double compute_s) const {
+    return blocking[pass] + (hidden[pass] <= 0 ? 0 : std::max(longest[pass], hidden[pass] - compute_s));
+  }
+};
+
+Others sum_others(const StepProfile& profile, const Prices& prices) {
+  Others others;
   for (const CollectiveProfile& one : profile.collectives) {
-    double time_s = 0;
-    if (one.group == GroupName::kPipeline) {
-      time_s = message_time(conditions.links, one.bytes);
-    } else {
-      const Group& group = one.group == GroupName::kTensor    ? groups.tensor
-                           : one.group == GroupName::kContext ? groups.context
-                           : one.group == GroupName::kExpert  ? groups.expert
-                                                              : groups.data;
-      time_s = cost_of(machine, one.kind, conditions.links, group).at(one.bytes);
+    const double time_s = prices[one.price];
+    if (one.pass == Pass::kOptimizer) {
+      others.once += one.count * time_s;
+      continue;
     }
-    time_s *= conditions.communication;
+    if (profile.prices[one.price].group == GroupName::kPipeline) {
+      others.message += one.count * time_s;
+      continue;
+    }
+    const size_t pass = one.pass == Pass::kForward ? 0 : 1;
     if (one.blocking) {
-      blocking += one.count * time_s;
+      others.blocking[pass] += one.count * time_s;
     } else {
-      hidden[one.forward ? 0 : 1] += one.count * time_s;
-      first[one.forward ? 0 : 1] = std::max(first[one.forward ? 0 : 1], time_s);
+      others.hidden[pass] += one.count * time_s;
+      others.longest[pass] = std::max(others.longest[pass], time_s);
     }
   }
-  const auto exposed = [](double total, double first_s, double compute_s) {
-    return total <= 0 ? 0.0 : std::max(first_s, total - compute_s);
-  };
-  return blocking + exposed(hidden[0], first[0], forward_s) + exposed(hidden[1], first[1], backward_s);
+  return others;
 }
+
+double longer_by(double blocking_s, double compute_s) { return compute_s > 0 ? 1 + blocking_s / compute_s : 1; }
 
 }  // namespace
-
-StepProfile profile_step(const Machine::Data& machine, const LoweredStep& step) {
-  StepProfile profile;
-  std::vector<ComponentTimes> done_before(step.tasks.size());  // backward work up to and with each task
-  std::map<NumberType, double> flops;
-  for (size_t i = 0; i < step.tasks.size(); ++i) {
-    const StepTask& task = step.tasks[i];
-    const ComponentTimes times = task_time(machine, task);
-    add(task.pass == Pass::kForward ? profile.forward
-        : is_backward(task.pass)    ? profile.backward
-                                    : profile.optimizer,
-        times);
-    done_before[i] = profile.backward;
-    if (task.gemm.m > 0) flops[task.gemm.type] += task.flops;
-  }
-  for (const Bucket& bucket : step.buckets) {
-    const ComponentTimes ready =
-        bucket.ready_after < done_before.size() ? done_before[bucket.ready_after] : profile.backward;
-    const auto known = std::find(profile.bucket_sizes.begin(), profile.bucket_sizes.end(), double(bucket.bytes));
-    const auto size = size_t(known - profile.bucket_sizes.begin());
-    if (known == profile.bucket_sizes.end()) profile.bucket_sizes.push_back(double(bucket.bytes));
-    profile.buckets.push_back({double(bucket.bytes), size, ready});
-  }
-  for (const StepCollective& one : step.collectives) {
-    profile.collectives.push_back({one.kind, parse_group(one.group), double(one.bytes), double(one.count), one.blocking,
-                                   one.pass == Pass::kForward});
-  }
-  const auto most = std::max_element(flops.begin(), flops.end(), [](auto& a, auto& b) { return a.second < b.second; });
-  if (most != flops.end()) profile.type = available_type(machine, most->first);
-  profile.input_bytes = step.input_bytes;
-  profile.training_flops = step.training_flops;
-  profile.memory_bytes = step.memory_bytes;
-  profile.micro_batch = step.micro_batch;
-  profile.samples_per_step = step.samples_per_step;
-  profile.warnings = step.warnings;
-  return profile;
-}
 
 StepGroups step_groups(const Machine::Data& machine, const Layout& layout) {
   const auto group = [&](int64_t ranks, int64_t inner) {
     const int64_t inside = std::max<int64_t>(1, machine.scale_up_domain / std::max<int64_t>(1, inner));
-    return Group{ranks, std::min(ranks, inside)};
+    return Group{ranks, std::min(ranks, inside), ranks * inner};
   };
-  return {.data = group(layout.dp * layout.cp, layout.tp),
-          .tensor = group(layout.tp, 1),
-          .context = group(layout.cp, layout.tp),
-          .expert = group(layout.ep, layout.tp * layout.cp)};
+  const int64_t data = layout.dp * layout.cp;
+  const int64_t shard = layout.hsdp_shard > 0 ? std::min(layout.hsdp_shard, data) : data;
+  const int64_t all = data * layout.tp * layout.pp;
+  StepGroups groups;
+  groups[size_t(GroupName::kData)] = group(data, layout.tp);
+  groups[size_t(GroupName::kTensor)] = group(layout.tp, 1);
+  groups[size_t(GroupName::kContext)] = group(layout.cp, layout.tp);
+  groups[size_t(GroupName::kExpert)] = group(layout.ep, layout.tp * layout.cp);
+  groups[size_t(GroupName::kPipeline)] = {layout.pp, 1, all};
+  groups[size_t(GroupName::kShard)] = group(shard, layout.tp);
+  groups[size_t(GroupName::kReplica)] = group(data / shard, layout.tp * shard);
+  return groups;
 }
 
-StepTimes step_times(const StepProfile& profile, const Machine::Data& machine, const Layout& layout,
+StepTimes step_times(const StepProfile& profile, const StepGroups& groups, const Layout& layout,
                      const StepConditions& conditions) {
-  const StepGroups groups = step_groups(machine, layout);
+  const Prices prices(profile, groups, conditions);
+  const Others others = sum_others(profile, prices);
   const double repeats = double(std::max<int64_t>(1, layout.accumulation));
   const double forward_s = conditions.overhead * dot(profile.forward, conditions.factors);
   const double backward_s = conditions.overhead * dot(profile.backward, conditions.factors);
   const double optimizer_s = conditions.overhead * dot(profile.optimizer, conditions.factors);
+  const double f_factor = longer_by(others.blocking[0], forward_s),
+               b_factor = longer_by(others.blocking[1], backward_s);
+  const bool every = profile.reduces_every_pass;
+
+  const PassTimes forward = run_pass(profile.forward_stretches, prices, conditions, f_factor, false);
+  const PassTimes last = run_pass(profile.backward_stretches, prices, conditions, b_factor, true);
+  const PassTimes before =
+      every || repeats == 1 ? last : run_pass(profile.backward_stretches, prices, conditions, b_factor, false);
+  // What one micro-batch leaves to send hides under the forward pass of the next.
+  const double carried = std::max(0.0, before.left - forward_s * f_factor);
+  const double micro_batch_comm =
+      forward.waited + forward.slowed + others.exposed(0, forward_s) + others.exposed(1, backward_s);
+
   StepTimes times;
   const size_t memory = size_t(Component::kMemory);
-  const double memory_s = conditions.overhead * conditions.factors[memory] *
-                          (repeats * (profile.forward[memory] + profile.backward[memory]) + profile.optimizer[memory]);
-  times.memory = memory_s;
-  times.compute = repeats * (forward_s + backward_s) + optimizer_s - memory_s;
-  const CollectiveKind kind = layout.zero_stage >= 1 ? CollectiveKind::kReduceScatter : CollectiveKind::kAllReduce;
-  const Overlap overlap =
-      groups.data.ranks > 1 && !profile.buckets.empty()
-          ? overlap_buckets(profile, cost_of(machine, kind, conditions.links, groups.data), conditions, backward_s)
-          : Overlap{};
-  times.exposed_comm = overlap.exposed + overlap.slowed +
-                       repeats * other_collectives(profile, machine, groups, conditions, forward_s, backward_s);
-  times.bubble = layout.pp > 1 ? (forward_s + backward_s) * double(layout.pp - 1) / double(layout.interleave) : 0;
-  times.straggler = conditions.straggler * (times.compute + times.memory + times.bubble);
+  times.memory = conditions.overhead * conditions.factors[memory] *
+                 (repeats * (profile.forward[memory] + profile.backward[memory]) + profile.optimizer[memory]);
+  times.compute = repeats * (forward_s + backward_s) + optimizer_s - times.memory;
+  times.exposed_comm = repeats * micro_batch_comm + (repeats - 1) * (before.waited + before.slowed + carried) +
+                       last.waited + last.slowed + last.left + others.once;
+  if (layout.pp > 1) {
+    // 1F1B: the stages before and after idle for pp - 1 micro-batches, less with interleaved chunks; a chunk's way
+    // through the stages also takes its messages (Narayanan et al., arXiv:2104.04473, section 2.2).
+    const double chunks = double(std::max<int64_t>(1, layout.interleave));
+    const double micro_batch_s = forward_s + backward_s + micro_batch_comm + before.waited + before.slowed;
+    times.bubble = double(layout.pp - 1) * (micro_batch_s + others.message) / chunks;
+  }
+  const double busy = times.compute + times.memory + times.bubble;
+  times.straggler = (conditions.straggling.step + conditions.straggling.layer) * busy;
   if (conditions.input_bytes_per_s > 0) {
     times.input = std::max(0.0, repeats * profile.input_bytes / conditions.input_bytes_per_s - times.total());
   }

@@ -1,5 +1,6 @@
-// One training step of one GPU as a timeline: backward tasks release gradient buckets, the communication stream serves
-// them in order, compute slows while it does, blocking collectives wait. Cost does not depend on the number of ranks.
+// One training step of one GPU as a timeline: weights are gathered one unit ahead of the compute that needs them,
+// backward tasks release gradient buckets, one communication stream serves both in order, compute slows while it does,
+// blocking collectives make compute wait. Cost does not depend on the number of ranks.
 #pragma once
 
 #include <array>
@@ -12,30 +13,52 @@
 
 namespace farscale {
 
-struct BucketProfile {
-  double bytes = 0;
-  size_t size = 0;         // index into StepProfile::bucket_sizes
-  ComponentTimes ready{};  // backward work done before it is released
-};
+// The communication group a collective of the step runs over. Shards and replicas are those of HSDP; without it the
+// shard group is all of the data-parallel group.
+enum class GroupName : uint8_t { kData, kTensor, kContext, kExpert, kPipeline, kShard, kReplica };
+inline constexpr size_t kGroups = 7;
+using StepGroups = std::array<Group, kGroups>;
+inline const Group& of(const StepGroups& groups, GroupName name) { return groups[size_t(name)]; }
 
-// The communication group a collective of the step runs over.
-enum class GroupName : uint8_t { kData, kTensor, kContext, kExpert, kPipeline };
-
-struct CollectiveProfile {
+// A collective of one size over one group: priced once a draw, however often it runs.
+struct PricedCollective {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   GroupName group = GroupName::kData;
   double bytes = 0;
+  bool operator==(const PricedCollective&) const = default;
+};
+
+// Collectives outside the streams of gathers and buckets.
+struct CollectiveProfile {
+  size_t price = 0;  // index into StepProfile::prices
   double count = 1;
   bool blocking = true;
-  bool forward = true;  // overlaps with (or blocks) the forward pass; otherwise the backward
+  Pass pass = Pass::kForward;  // kOptimizer: once a step
+};
+
+// A stretch of one pass: what is gathered before it may run, its work, what it releases to be reduced.
+struct Stretch {
+  static constexpr int kNothing = -1;
+  ComponentTimes work{};
+  int gather = kNothing;   // indices into StepProfile::prices
+  int reduce = kNothing;   // over the data-parallel or shard group
+  int replica = kNothing;  // and then across replicas
+};
+
+struct BucketTotals {
+  size_t count = 0;
+  double bytes = 0, least = 0, most = 0;
 };
 
 // A lowered step reduced to what its time depends on.
 struct StepProfile {
   ComponentTimes forward{}, backward{}, optimizer{};
-  std::vector<BucketProfile> buckets;
-  std::vector<double> bucket_sizes;  // distinct ones: each is priced once a draw
+  ComponentTimes unfamiliar{};  // log-sigma of each component for shapes away from the measured ones
+  std::vector<Stretch> forward_stretches, backward_stretches;
+  std::vector<PricedCollective> prices;
   std::vector<CollectiveProfile> collectives;
+  BucketTotals buckets;
+  bool reduces_every_pass = false;  // ZeRO 2 and 3 reduce gradients in every micro-batch, not in the last only
   double input_bytes = 0;
   double training_flops = 0;  // per micro-batch of one GPU
   double memory_bytes = 0;
@@ -45,7 +68,14 @@ struct StepProfile {
   std::vector<std::string> warnings;
 };
 
-StepProfile profile_step(const Machine::Data& machine, const LoweredStep& step);
+StepProfile profile_step(const Machine::Data& machine, const LoweredStep& step, const Layout& layout);
+
+// Expected slowest rank over the median rank, as shares of its compute time: of all GPUs once a step, and of the ranks
+// that wait for each other in every layer (tensor and context groups).
+struct Straggling {
+  double step = 0;
+  double layer = 0;
+};
 
 // Everything a step depends on besides its profile: one draw.
 struct StepConditions {
@@ -53,9 +83,9 @@ struct StepConditions {
   double overhead = 1;                       // multiplies compute and memory
   double interference = 0;                   // slow-down of compute while communication runs
   double communication = 1;                  // multiplies every collective's time
-  double straggler = 0;                      // expected slowest rank over the median rank, as a share of compute
-  double input_bytes_per_s = 0;              // of one GPU; 0: input is free
-  LinkValues links;
+  Straggling straggling;
+  double input_bytes_per_s = 0;  // of one GPU; 0: input is free
+  const LinkValues* links = nullptr;
 };
 
 struct StepTimes {
@@ -63,13 +93,11 @@ struct StepTimes {
   double total() const { return compute + memory + exposed_comm + bubble + straggler + input; }
 };
 
-// Groups of a layout on a machine. Tensor, context and expert groups lie inside domains first, then data parallel.
-struct StepGroups {
-  Group data, tensor, context, expert;
-};
+// Groups of a layout on a machine. Ranks are numbered tensor first, then context, data and pipeline (Megatron-Core's
+// default order): tensor, context and expert groups lie inside domains first, then data parallel.
 StepGroups step_groups(const Machine::Data& machine, const Layout& layout);
 
-StepTimes step_times(const StepProfile& profile, const Machine::Data& machine, const Layout& layout,
+StepTimes step_times(const StepProfile& profile, const StepGroups& groups, const Layout& layout,
                      const StepConditions& conditions);
 
 }  // namespace farscale
