@@ -38,7 +38,7 @@ class Emitter {
   Emitter(const Lowering& lowering, const Layer& layer, std::vector<StepTask>& tasks)
       : l_(lowering), layer_(layer), tasks_(tasks), type_(lowering.data.types.compute) {}
 
-  void gemm(Pass pass, const GemmProblem& problem, double bytes, int64_t count = 1, double share = 1) {
+  StepTask& gemm(Pass pass, const GemmProblem& problem, double bytes, int64_t count = 1, double share = 1) {
     StepTask& task = tasks_.emplace_back();
     task.pass = pass;
     task.kind = kind_of(layer_);
@@ -47,6 +47,7 @@ class Emitter {
     task.gemm = problem;
     task.flops = problem.flops() * double(count) * share;
     task.bytes = bytes;
+    return task;
   }
 
   void memory(Pass pass, double bytes) {
@@ -79,7 +80,8 @@ class Emitter {
     const GemmProblem problem = layer_.window.transposed
                                     ? GemmProblem{s.rows, s.out * s.taps, s.in}
                                     : GemmProblem{s.rows, s.out / s.groups, s.in / s.groups * s.taps};
-    gemm(pass, typed(problem, s.groups, false, true), s.input_bytes + s.output_bytes + s.weight_bytes);
+    gemm(pass, typed(problem, s.groups, false, true), s.input_bytes + s.output_bytes + s.weight_bytes).convolution =
+        convolution(ConvolutionPass::kForward);
   }
 
   void convolution_backward(bool input_gradient) {
@@ -90,17 +92,16 @@ class Emitter {
     const GemmProblem problem = layer_.window.transposed
                                     ? GemmProblem{s.in, s.out * s.taps, s.rows}
                                     : GemmProblem{s.out / s.groups, s.in / s.groups * s.taps, s.rows};
-    gemm(Pass::kWeightGradient, typed(problem, s.groups, true, false), bytes);
+    gemm(Pass::kWeightGradient, typed(problem, s.groups, true, false), bytes).convolution =
+        convolution(ConvolutionPass::kWeightGradient);
   }
 
   void attention(Pass pass, bool backward) {
     const AttentionSizes& a = layer_.attention;
     const Shape& q = l_.graph().shape(layer_.inputs[0]);
     const LocalRows rows = local_rows(l_, q);
-    const bool sequences_split = rows.items < q.items * l_.micro_batch;
     const int64_t heads = layer_.split == Split::kHeads ? a.heads / l_.layout().tp : a.heads;
     const int64_t batch = rows.items * heads, queries = rows.positions;
-    (void)sequences_split;
     const double share = a.causal ? 0.5 : 1;
     double inputs = 0;
     for (int x : layer_.inputs) inputs += local_bytes(l_, x);
@@ -120,6 +121,31 @@ class Emitter {
   }
 
  private:
+  // The layer as a library's convolution, where it has that form: plane images whole on this GPU, a square odd kernel,
+  // padded by half of it.
+  std::optional<ConvolutionProblem> convolution(ConvolutionPass pass) const {
+    const Window& w = layer_.window;
+    const Shape& in = l_.graph().shape(layer_.inputs[0]);
+    const Shape& out = l_.graph().shape(layer_.output);
+    const LocalRows rows = local_rows(l_, out);
+    const bool plane = in.depth == 1 && w.kernel[0] == 1 && w.stride[0] == 1 && w.kernel[1] == w.kernel[2] &&
+                       w.stride[1] == w.stride[2] && w.kernel[1] % 2 == 1;
+    if (layer_.op != Op::kConvolution || w.transposed || !plane || layer_.split != Split::kNone) return {};
+    const ConvolutionProblem problem{.pass = pass,
+                                     .images = rows.items,
+                                     .height = in.height,
+                                     .width = in.width,
+                                     .channels = in.channels,
+                                     .filters = out.channels,
+                                     .kernel = w.kernel[1],
+                                     .stride = w.stride[1],
+                                     .groups = w.groups,
+                                     .type = type_};
+    const bool whole = rows.positions == out.positions();
+    if (!whole || problem.output_height() != out.height || problem.output_width() != out.width) return {};
+    return problem;
+  }
+
   const Parameter& weight() const {
     return *std::max_element(layer_.parameters.begin(), layer_.parameters.end(),
                              [](const Parameter& a, const Parameter& b) { return a.elements < b.elements; });
@@ -155,7 +181,8 @@ class Emitter {
       return;
     }
     if (!layer_.window.strided()) {
-      gemm(Pass::kDataGradient, typed({s.rows, n, k * s.taps}, s.groups, false, false), bytes);
+      gemm(Pass::kDataGradient, typed({s.rows, n, k * s.taps}, s.groups, false, false), bytes).convolution =
+          convolution(ConvolutionPass::kDataGradient);
       return;
     }
     std::vector<std::pair<int64_t, int64_t>> phases;  // taps, phases with that many
@@ -163,10 +190,13 @@ class Emitter {
       const auto same = std::find_if(phases.begin(), phases.end(), [&](const auto& p) { return p.first == taps; });
       same == phases.end() ? phases.emplace_back(taps, 1).second : ++same->second;
     }
+    const size_t first = tasks_.size();
     for (const auto& [taps, count] : phases) {
       gemm(Pass::kDataGradient, typed({s.rows, n, k * taps}, s.groups, false, false),
            bytes * double(count * taps) / double(s.taps), count);
     }
+    tasks_[first].convolution = convolution(ConvolutionPass::kDataGradient);
+    tasks_[first].convolution_tasks = static_cast<int>(phases.size());
   }
 
   // Taps of each phase that has any: along one axis, phase p of stride s is reached by the taps t = p, p + s, ….

@@ -12,8 +12,8 @@ namespace farscale {
 namespace {
 
 const std::vector<std::string>& keys() {
-  static const std::vector<std::string> kKeys = {"dp",   "tp", "pp",    "cp",         "ep",     "zero",
-                                                 "hsdp", "mb", "accum", "interleave", "sync_bn"};
+  static const std::vector<std::string> kKeys = {"dp",   "tp", "pp",    "cp",         "ep",      "zero",
+                                                 "hsdp", "mb", "accum", "interleave", "sync_bn", "ckpt"};
   return kKeys;
 }
 
@@ -44,6 +44,10 @@ void set(Layout& layout, const std::string& word) {
     layout.sync_batch_norm = value_of(word, text, 0, 1) == 1;
     return;
   }
+  if (key == "ckpt") {
+    layout.checkpoint = value_of(word, text, 0, 1) == 1 ? Layout::Checkpoint::kAll : Layout::Checkpoint::kNone;
+    return;
+  }
   int64_t* field = key == "dp"           ? &layout.dp
                    : key == "tp"         ? &layout.tp
                    : key == "pp"         ? &layout.pp
@@ -70,6 +74,7 @@ std::string Layout::str() const {
   if (accumulation > 1) text += fmt::format(" accum={}", accumulation);
   if (interleave > 1) text += fmt::format(" interleave={}", interleave);
   if (sync_batch_norm) text += " sync_bn=1";
+  if (checkpoint != Checkpoint::kFile) text += fmt::format(" ckpt={}", checkpoint == Checkpoint::kAll ? 1 : 0);
   return text;
 }
 

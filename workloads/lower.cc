@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "kernels/error.h"
 #include "workloads/lowering.h"
@@ -47,6 +48,7 @@ class Lowerer {
     step_.micro_batch = lowering_.micro_batch;
     step_.samples_per_step = lowering_.layout().dp * lowering_.micro_batch * lowering_.layout().accumulation;
     step_.input_bytes = lowering_.data.inputs.stored_bytes * double(lowering_.micro_batch);
+    step_.decoded_bytes = lowering_.data.inputs.decoded_bytes * double(lowering_.micro_batch);
     index_.forward.resize(lowering_.graph().layers.size(), 0);
     index_.backward = index_.forward;
     forward();
@@ -76,8 +78,7 @@ class Lowerer {
     for (size_t at = layers_.size(); at-- > 0;) {
       const Layer& current = layer(layers_[at]);
       const bool block_starts = at + 1 == layers_.size() || layer(layers_[at + 1]).block != current.block;
-      const Block& block = lowering_.graph().blocks[static_cast<size_t>(current.block)];
-      if (block.checkpoint && block_starts && !current.no_grad) recompute(at);
+      if (block_starts && !current.no_grad && lowering_.checkpoints(current)) recompute(at);
       index_.backward[static_cast<size_t>(layers_[at])] = step_.tasks.size();
       emit_backward(lowering_, current, step_.tasks);
     }
@@ -106,17 +107,30 @@ class Lowerer {
     for (size_t t = 0; t < step_.tasks.size() && next < order.size(); ++t) {
       if (step_.tasks[t].gradient_bytes > 0) done[static_cast<size_t>(order[next++])] = t;
     }
+    for (const bool expert : {false, true}) add_buckets(ready, expert, done);
+    std::stable_sort(step_.buckets.begin(), step_.buckets.end(),
+                     [](const Bucket& a, const Bucket& b) { return a.ready_after < b.ready_after; });
+    if (step_.buckets.size() == 1 && lowering_.layout().dp > 1) {
+      step_.warnings.push_back(fmt::format(
+          "the {} rule makes one gradient bucket of {:.1f} MB: no communication can overlap the backward pass",
+          lowering_.options.bucket_rule, double(step_.buckets[0].bytes) / 1e6));
+    }
+  }
+
+  // Experts spread over ranks have their gradients summed by fewer of them: buckets of their own.
+  void add_buckets(const std::vector<ReadyGradient>& all, bool expert, const std::vector<size_t>& done) {
+    const bool apart = lowering_.layout().ep > 1;
+    if (expert && !apart) return;
+    std::vector<ReadyGradient> ready;
+    std::copy_if(all.begin(), all.end(), std::back_inserter(ready),
+                 [&](const ReadyGradient& gradient) { return !apart || gradient.expert == expert; });
     const auto plan = lowering_.layout().zero_stage == 3
                           ? plan_units(lowering_, ready)
                           : plan_buckets(ready, lowering_.gradient_size, lowering_.options);
     for (const BucketPlan& bucket : plan) {
       step_.buckets.push_back({.bytes = static_cast<int64_t>(double(bucket.elements) * lowering_.gradient_size),
-                               .ready_after = done[static_cast<size_t>(ready[bucket.last].layer)]});
-    }
-    if (step_.buckets.size() == 1 && lowering_.layout().dp > 1) {
-      step_.warnings.push_back(fmt::format(
-          "the {} rule makes one gradient bucket of {:.1f} MB: no communication can overlap the backward pass",
-          lowering_.options.bucket_rule, double(step_.buckets[0].bytes) / 1e6));
+                               .ready_after = done[static_cast<size_t>(ready[bucket.last].layer)],
+                               .ranks = replica_ranks(lowering_.layout()) / (expert ? lowering_.layout().ep : 1)});
     }
   }
 

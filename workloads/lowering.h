@@ -20,6 +20,10 @@ struct Lowering {
 
   const Graph& graph() const { return data.graph; }
   const Layout& layout() const { return options.layout; }
+  bool checkpoints(const Layer& layer) const {
+    const bool in_file = graph().blocks[static_cast<size_t>(layer.block)].checkpoint;
+    return layout().checkpoint == Layout::Checkpoint::kFile ? in_file : layout().checkpoint == Layout::Checkpoint::kAll;
+  }
   bool flows_to(int tensor) const { return flows[static_cast<size_t>(tensor)]; }
   // Whether the layer has a backward pass at all.
   bool trains(const Layer& layer) const { return !layer.no_grad && flows_to(layer.output); }

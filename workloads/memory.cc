@@ -56,7 +56,7 @@ class SavedTensors {
       : l_(lowering), kept_(lowering.graph().tensors.size(), false), inside_(kept_) {}
 
   void add(const Layer& layer) {
-    const bool checkpoint = l_.graph().blocks[static_cast<size_t>(layer.block)].checkpoint;
+    const bool checkpoint = l_.checkpoints(layer);
     for (int tensor : saved_tensors(layer)) {
       if (!recomputed(layer, tensor)) keep(tensor, checkpoint ? layer.block : -1);
     }

@@ -58,6 +58,7 @@ LoweredStep lower_summary(const Lowering& l) {
   step.micro_batch = l.micro_batch;
   step.samples_per_step = layout.dp * l.micro_batch * layout.accumulation;
   step.input_bytes = l.data.inputs.stored_bytes * double(l.micro_batch);
+  step.decoded_bytes = l.data.inputs.decoded_bytes * double(l.micro_batch);
   for (int64_t i = 0; i < l.data.summary.layers; ++i) {
     add_task(step, Pass::kForward, layer, layer.gemm);
     add_pass(step, Pass::kForward, 2 * layer.memory_bytes);
@@ -76,8 +77,9 @@ LoweredStep lower_summary(const Lowering& l) {
     done.push_back(step.tasks.size() - 1);
   }
   for (const BucketPlan& bucket : plan_buckets(ready, l.gradient_size, l.options)) {
-    step.buckets.push_back(
-        {.bytes = static_cast<int64_t>(double(bucket.elements) * l.gradient_size), .ready_after = done[bucket.last]});
+    step.buckets.push_back({.bytes = static_cast<int64_t>(double(bucket.elements) * l.gradient_size),
+                            .ready_after = done[bucket.last],
+                            .ranks = replica_ranks(layout)});
   }
   const double parameters = double(l.data.parameters);
   add_pass(step, Pass::kOptimizer, parameters * 30);

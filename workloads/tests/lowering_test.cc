@@ -66,6 +66,69 @@ TEST(Lowering, StridedDataGradientCostsTheForward) {
   }
 }
 
+// What a library runs as one convolution costs what the GEMMs of the layer and pass cost, in every shipped network:
+// groups, strides and paddings are those of the layer. Of each convolution class, nearly all have that form.
+TEST(Lowering, ConvolutionsCostWhatTheirGemmsCost) {
+  for (const std::string& name : shipped_workloads()) {
+    const LoweredStep step = lowered(load_workload(name), "dp=8");
+    for (size_t i = 0; i < step.tasks.size(); ++i) {
+      const StepTask& task = step.tasks[i];
+      if (!task.convolution) continue;
+      task.convolution->validate();
+      double gemms = 0;
+      for (size_t t = i; t < i + static_cast<size_t>(task.convolution_tasks); ++t) {
+        ASSERT_LT(t, step.tasks.size());
+        EXPECT_EQ(step.tasks[t].layer, task.layer);
+        EXPECT_EQ(step.tasks[t].pass, task.pass);
+        gemms += step.tasks[t].flops;
+      }
+      EXPECT_DOUBLE_EQ(task.convolution->flops(), gemms)
+          << name << " " << task.layer << " " << farscale::name(task.pass);
+    }
+  }
+  int in_form = 0, all = 0;
+  for (const StepTask& task : lowered(load_workload("hydranet-regnety16gf"), "dp=8").tasks) {
+    const bool convolution = task.kind == KernelClass::kConvolution || task.kind == KernelClass::kGroupedConvolution;
+    all += convolution && task.gemm.m > 0 ? 1 : 0;
+    in_form += task.convolution ? task.convolution_tasks : 0;
+  }
+  EXPECT_GT(in_form, 9 * all / 10);
+}
+
+TEST(Lowering, ConvolutionsCarryStrideGroupsAndPass) {
+  const Workload workload = vision(
+      "[[layer]]\nid = \"a\"\nop = \"conv\"\nout = 8\n[[layer]]\nid = \"b\"\nop = \"conv\"\nout = 16\n"
+      "kernel = 3\nstride = 2\ngroups = 4\n",
+      96);
+  std::vector<ConvolutionProblem> found;
+  for (const StepTask& task : lowered(workload, "dp=1 mb=5").tasks) {
+    if (task.layer == "b" && task.convolution) found.push_back(*task.convolution);
+    if (task.layer == "b" && task.pass == Pass::kDataGradient && task.convolution) {
+      EXPECT_EQ(task.convolution_tasks, 3) << "phases of one, two and four taps";
+    }
+  }
+  ASSERT_EQ(found.size(), 3U);
+  ConvolutionProblem expected{.pass = ConvolutionPass::kForward,
+                              .images = 5,
+                              .height = 96,
+                              .width = 96,
+                              .channels = 8,
+                              .filters = 16,
+                              .kernel = 3,
+                              .stride = 2,
+                              .groups = 4,
+                              .type = NumberType::kBf16};
+  EXPECT_EQ(found[0], expected);
+  expected.pass = ConvolutionPass::kDataGradient;
+  EXPECT_EQ(found[1], expected);
+  expected.pass = ConvolutionPass::kWeightGradient;
+  EXPECT_EQ(found[2], expected);
+  // Even kernels and cubes have no such form and run as GEMMs.
+  for (const StepTask& task : lowered(load_workload("unet3d-kits19"), "dp=1").tasks) {
+    EXPECT_FALSE(task.convolution && task.gemm.k % 27 == 0) << task.layer;
+  }
+}
+
 TEST(Lowering, FirstLayerHasNoDataGradient) {
   const Workload workload = vision("[[layer]]\nid = \"a\"\nop = \"conv\"\nout = 8\nkernel = 3\n");
   const LoweredStep step = lowered(workload, "dp=1");
@@ -141,6 +204,19 @@ TEST(Lowering, CheckpointsTradeFlopsForMemory) {
   EXPECT_DOUBLE_EQ(plain.executed_flops, plain.training_flops);
   EXPECT_DOUBLE_EQ(checkpointed.executed_flops, checkpointed.training_flops + checkpointed.forward_flops);
   EXPECT_LT(checkpointed.activation_bytes, plain.activation_bytes / 3);
+}
+
+// A layout may override what the file says about checkpoints.
+TEST(Lowering, CheckpointsAreAlsoAMatterOfTheLayout) {
+  const Workload file_says_none = load_workload("resnet50"), file_says_all = load_workload("gaia1-world-model");
+  const LoweredStep none = lowered(file_says_none, "dp=8"), all = lowered(file_says_none, "dp=8 ckpt=1");
+  EXPECT_DOUBLE_EQ(none.executed_flops, none.training_flops);
+  EXPECT_GT(all.executed_flops, 1.25 * all.training_flops);
+  EXPECT_LT(all.memory_bytes, none.memory_bytes);
+  const LoweredStep as_file = lowered(file_says_all, "dp=8"), off = lowered(file_says_all, "dp=8 ckpt=0");
+  EXPECT_GT(as_file.executed_flops, as_file.training_flops);
+  EXPECT_DOUBLE_EQ(off.executed_flops, off.training_flops);
+  EXPECT_EQ(parse_layout("dp=8 ckpt=0", 0).str(), "dp=8 tp=1 pp=1 ckpt=0");
 }
 
 TEST(Lowering, FusionMovesFewerBytesAndTheSameFlops) {

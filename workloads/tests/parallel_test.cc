@@ -174,6 +174,26 @@ TEST(Experts, RowsSpreadAndParametersMultiply) {
   EXPECT_LT(spread.memory_bytes, alone.memory_bytes);
 }
 
+// Experts spread over ep of dp ranks have dp / ep copies: their gradients are summed by so many, in buckets of their
+// own.
+TEST(Experts, GradientsAreSummedByTheRanksThatHoldThem) {
+  const Workload sparse = language(mixture(8, 2), 128);
+  const auto bytes_over = [&](const std::string& layout, int64_t ranks) {
+    int64_t bytes = 0;
+    for (const Bucket& bucket : lowered(sparse, layout).buckets) bytes += bucket.ranks == ranks ? bucket.bytes : 0;
+    return bytes;
+  };
+  const int64_t experts = 4 * 2 * 8 * 2 * 64 * 128;  // fp32, two layers of eight experts of two matrices
+  EXPECT_EQ(double(bytes_over("dp=8", 8)), sparse.gradient_bytes());
+  EXPECT_EQ(bytes_over("dp=8 ep=4", 2), experts / 4);
+  EXPECT_EQ(double(bytes_over("dp=8 ep=4", 8)), sparse.gradient_bytes() - double(experts));
+  size_t last = 0;
+  for (const Bucket& bucket : lowered(sparse, "dp=8 ep=4").buckets) {
+    EXPECT_GE(bucket.ready_after, last);
+    last = bucket.ready_after;
+  }
+}
+
 TEST(Blocking, SyncBatchNormIsTwoCollectivesALayer) {
   const Workload hydranet = load_workload("hydranet-regnety16gf");
   int64_t norms = 0;
