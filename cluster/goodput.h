@@ -30,11 +30,16 @@ double linear_goodput(double mtbf_s, double checkpoint_s, double restart_s, doub
 double best_checkpoint_interval(double mtbf_s, double checkpoint_s, double restart_s);
 
 struct FailureModel {
-  Quantity node_failures_per_day;  // of one node
-  Quantity checkpoint_s;           // blocking time of one checkpoint
-  Quantity restart_s;              // detection, replacement, load and warm-up
-  Quantity
-      restart_s_per_1000_nodes;  // what a restart takes longer for each 1,000 nodes of the job: rendezvous, start-up
+  Quantity node_failures_per_day;        // of one node
+  Quantity checkpoint_s;                 // blocking time of one checkpoint
+  Quantity restart_s;                    // detection, replacement, load and warm-up
+  Quantity restart_s_per_1000_nodes;     // what a restart takes longer for each 1,000 nodes of the job
+  Quantity checkpoint_s_per_1000_nodes;  // and what a checkpoint takes longer
+  Quantity silent_per_node_day;          // silent data corruptions that are found in the end; not among the failures
+  Quantity silent_found_s;  // from a corruption to its detection: what was trained in between is thrown away
+  bool isolated = false;    // elastic: a failure takes out the data parallel replica it hits, the others go on
+  Quantity resync_s;        // after which they do
+  Quantity job_wide_share;  // of the failures, those that stop an isolated job as a whole nevertheless
 };
 
 // Rates from the published fleets (RSC-1, RSC-2, Llama 3) and checkpoint and restart costs that are assumptions.
@@ -49,10 +54,25 @@ struct FailureDraw {
   double checkpoint_s = 0;
   double restart_s = 0;
   double restart_s_per_1000_nodes = 0;
+  double checkpoint_s_per_1000_nodes = 0;
+  double silent_per_node_day = 0;
+  double silent_found_s = 0;
+  bool isolated = false;
+  double resync_s = 0;
+  double job_wide_share = 1;
+  double replica_nodes = 1;  // nodes that an isolated job misses until the failed one is replaced
 
-  double mtbf_s(double nodes) const;
+  double mtbf_s(double nodes) const;  // between failures of nodes, infant mortality and silent corruptions aside
   double restart_of_job_s(double nodes) const;
-  double goodput(double nodes) const;
+  double checkpoint_of_job_s(double nodes) const;
+  // Time between rollbacks: failures that stop the whole job, and corruptions. `excess`: the failure rate over the
+  // settled one, less 1.
+  double stop_mtbf_s(double nodes, double excess = 0) const;
+  double best_interval_s(double nodes, double excess = 0) const;
+  // Daly's share for what stops the job, times exp(-rate x delay) for the work that no corruption is found in soon
+  // (a moment is kept when none strikes within the delay), times what an isolated job loses: resync_s a failure, and a
+  // replica for the time of a restart (Little's law).
+  double goodput(double nodes, double excess = 0) const;
 };
 
 // The draws of a model: independent streams for its figures, the same for the same seed.
@@ -65,7 +85,9 @@ struct GoodputEstimate {
   Estimate checkpoint_interval_s;
 };
 
-// Throws InputError for fewer than one GPU, GPU per node or draw.
-GoodputEstimate job_goodput(const FailureModel& model, int64_t gpus, int gpus_per_node, int draws, uint64_t seed);
+// `replica_nodes`: nodes of one replica of an isolated job. Throws InputError for fewer than one GPU, GPU per node or
+// draw.
+GoodputEstimate job_goodput(const FailureModel& model, int64_t gpus, int gpus_per_node, int draws, uint64_t seed,
+                            double replica_nodes = 1);
 
 }  // namespace farscale

@@ -28,8 +28,15 @@ struct PowerStep {
 
 struct Hall {
   std::string name;
-  Quantity gpus;   // places
-  PlanDate ready;  // from this day on racks can be set up
+  Quantity gpus;                       // places
+  PlanDate ready;                      // from this day on racks can be set up
+  std::optional<Quantity> cooling_mw;  // heat it takes away: nodes and fabric, without losses; no limit when not given
+};
+
+// How the GPUs of a site reach each other; what is not given is the catalogue's.
+struct SiteNetwork {
+  std::optional<Quantity> pod_gpus;          // that reach each other without crossing the spine
+  std::optional<Quantity> oversubscription;  // what a job that spans pods loses of its network rate: 7 for 1:7
 };
 
 // How a site brings up GPUs. Rates and counts are in GPUs.
@@ -38,7 +45,8 @@ struct Pipeline {
   Quantity burn_in_days;      // from power on to accepted
   Quantity burn_in_at_once;   // places for burn-in; infinite when not given
   Quantity first_pass_yield;  // share that passes burn-in; the rest is repaired and burned in again
-  Quantity repair_days;       // turnaround
+  Quantity repair_days;       // turnaround, once hands are free
+  Quantity repairs_per_day;   // that hands can take on; infinite when not given
   Quantity repair_share;      // of node failures: those that need a repair, not a reboot
   Quantity infant_excess;     // failure rate of new nodes over the settled rate, minus 1
   Quantity infant_days;       // time in which the excess falls to 1/e
@@ -51,6 +59,7 @@ struct Site {
   bool rented = false;    // nothing is delivered, racked or powered by us
   Quantity pue;           // facility power over IT power
   Quantity fabric_share;  // network, storage and service nodes' power over that of the GPU nodes
+  SiteNetwork network;
   std::vector<PowerStep> power;
   std::vector<Hall> halls;
   Pipeline pipeline;
@@ -66,7 +75,17 @@ struct Delivery {
   std::optional<Quantity> budget_usd;  // spent at the GPU's vendor; then gpus = budget_usd / usd_per_gpu
   PlanDate first;
   std::optional<PlanDate> last;
-  Quantity usd_per_gpu;  // paid to the GPU's vendor
+  std::optional<Quantity> per_day;  // instead of `last`: GPUs a day from `first` on
+  Quantity usd_per_gpu;             // paid to the GPU's vendor
+};
+
+// GPUs in service at one site that are taken out, moved and brought up at another, whoever owns it.
+struct Transfer {
+  std::string name;
+  size_t from = 0, to = 0;
+  Quantity gpus;
+  PlanDate date;          // when the first is taken out; what is not there yet follows when it is
+  Quantity transit_days;  // until they stand at the other site's door
 };
 
 // GPUs rented, in service from the first day.
@@ -84,10 +103,33 @@ struct Training {
   int64_t jobs = 0;      // equal jobs the fleet of a site is split into; 0: as few as leave none beyond its best size
   Quantity spare_share;  // of the GPUs in service: hot spares that do not train
   std::optional<Quantity> samples_per_training;
+  std::optional<Quantity> critical_batch;  // samples a step at which half of them are of no use (McCandlish 2018)
+};
+
+// A job with an end, on one site: before anything else the fleet trains, in the order of priority.
+struct Job {
+  std::string name;
+  std::string workload;  // the plan's own when not given
+  size_t site = 0;
+  int64_t priority = 0;                        // higher first, then the order of the file
+  std::optional<Quantity> samples, gpu_hours;  // its budget: one of the two
+  std::optional<Quantity> most_gpus;           // its best size when not given
+};
+
+// Power of a GPU with its share of the node, over that at training load. What is stored or dark is off.
+struct StatePower {
+  Quantity racked, burn_in, repair, spare;
+};
+
+// What a cluster costs beside its GPUs. Together with Prices::vendor_share one of the two says it all.
+struct ClusterParts {
+  Quantity node_usd_per_gpu, network_usd_per_gpu;
+  Quantity building_usd_per_mw;  // of facility power at training load
 };
 
 struct Prices {
   Quantity vendor_share;  // of a cluster's cost that goes to the GPU's vendor; the rest is building, power, cooling
+  std::optional<ClusterParts> parts;  // instead of the share
   Quantity usd_per_kwh;
   Quantity lifetime_years;  // capital is written off evenly over this
 };
@@ -100,7 +142,10 @@ struct Plan {
   std::vector<Site> sites;
   std::vector<Delivery> deliveries;
   std::vector<Rental> rentals;
+  std::vector<Transfer> transfers;
   Training training;
+  std::vector<Job> jobs;  // by priority
+  StatePower state_power;
   FailureModel failures;
   Prices prices;
   std::vector<std::string> notes;

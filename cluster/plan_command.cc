@@ -1,14 +1,19 @@
 // The plan command: reads plans, runs them, prints.
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <functional>
 #include <memory>
 
 #include "cluster/commands.h"
 #include "cluster/plan_output.h"
+#include "cluster/plan_plot.h"
 #include "kernels/error.h"
+#include "results/result_file.h"
 
 namespace farscale {
 namespace {
@@ -16,54 +21,96 @@ namespace {
 struct PlanOptions {
   std::vector<std::string> plans;
   RunOptions run;
-  std::string need;
+  std::string need, sensitivity, plot;
   double budget_usd = 0;
-  int replicas = 0;
+  int delay_days = 0;
   bool json = false, summary = false, evidence = false;
 };
 
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-// A line on a terminal that counts up and is wiped at the end; nothing otherwise.
+// On a terminal, a bar from the second second on, wiped at the end; nothing otherwise.
 std::function<void(double)> progress_of(const std::string& plan) {
   if (!::isatty(STDERR_FILENO)) return {};
-  return [plan, percent = -1](double share) mutable {
-    if (int(share * 100) == percent) return;
+  const auto start = std::chrono::steady_clock::now();
+  return [plan, start, percent = -1](double share) mutable {
+    const double elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (int(share * 100) == percent || elapsed_s < 1) return;
     percent = int(share * 100);
-    std::fprintf(stderr, percent >= 99 ? "\r\033[K" : "\r%s: failures, %d %%", plan.c_str(), percent);
+    constexpr int kWidth = 30;
+    const std::string bar(size_t(share * kWidth), '#');
+    std::fputs(share >= 1 ? "\r\033[K"
+                          : fmt::format("\r{} [{:.<{}}] {} %, {:.0f} s left ", plan, bar, kWidth, percent,
+                                        elapsed_s * (1 - share) / share)
+                                .c_str(),
+               stderr);
   };
 }
 
-std::vector<PlanAnswers> answer_questions(const std::vector<Plan>& plans, const PlanOptions& options) {
-  std::vector<PlanAnswers> answers;
-  for (const Plan& plan : plans) {
-    answers.emplace_back();
-    if (!options.need.empty()) answers.back().need = answer_need(plan, parse_need(options.need), options.run);
-    if (options.budget_usd > 0) answers.back().budget = answer_budget(plan, options.budget_usd, options.run);
+// --sensitivity ANSWER: a total, or one of the questions that were asked.
+SensitivityQuestion question_of(const PlanOptions& options) {
+  if (options.sensitivity == "need") {
+    if (options.need.empty()) throw InputError("--sensitivity need: expected --need beside it");
+    return {"need", "GPUs",
+            [need = parse_need(options.need)](const Plan& plan, const RunOptions& run, const MachineSource& machines) {
+              return answer_need(plan, need, run, machines).gpus.p50;
+            }};
   }
+  if (options.sensitivity == "budget") {
+    if (options.budget_usd <= 0) throw InputError("--sensitivity budget: expected --budget beside it");
+    return {"budget", "samples/s",
+            [usd = options.budget_usd](const Plan& plan, const RunOptions& run, const MachineSource& machines) {
+              return answer_budget(plan, usd, run, machines).kept_per_s.p50;
+            }};
+  }
+  return total_question(options.sensitivity);
+}
+
+PlanAnswers answer_questions(const Plan& plan, const PlanOptions& options) {
+  PlanAnswers answers;
+  if (!options.need.empty()) answers.need = answer_need(plan, parse_need(options.need), options.run);
+  if (options.budget_usd > 0) answers.budget = answer_budget(plan, options.budget_usd, options.run);
+  if (!options.sensitivity.empty())
+    answers.sensitivity = answer_sensitivity(plan, question_of(options), options.run.seed);
   return answers;
 }
 
 void print_text(const std::vector<PlanReport>& reports, const std::vector<PlanAnswers>& answers,
                 const PlanOptions& options) {
   for (size_t i = 0; i < reports.size(); ++i) {
+    const Plan& plan = reports[i].plan;
     if (!options.summary) print(plan_text(reports[i], options.evidence) + "\n");
-    if (answers[i].need) print(need_text(*answers[i].need, reports[i].plan) + "\n");
+    if (answers[i].need) print(need_text(*answers[i].need, plan) + "\n");
     if (answers[i].budget) print(budget_text(*answers[i].budget) + "\n");
-    if (answers[i].failures) print(failures_text(*answers[i].failures) + "\n");
+    if (answers[i].delay) print(delay_text(*answers[i].delay, plan) + "\n");
+    if (answers[i].sensitivity) print(sensitivity_text(*answers[i].sensitivity, plan) + "\n");
   }
   print(summary_text(reports));
   if (!options.summary && reports.size() > 1) print("\n" + difference_text(reports));
 }
 
+// Before the work rather than after it.
+void check_plot(const std::string& path) {
+  if (path.empty()) return;
+  if (!path.ends_with(".svg")) throw InputError(fmt::format("--plot '{}': expected a name that ends in .svg", path));
+  if (std::filesystem::exists(path))
+    throw InputError(fmt::format("--plot {}: exists already and is never overwritten", path));
+}
+
 void run_plans(const PlanOptions& options) {
+  check_plot(options.plot);
   std::vector<Plan> plans;  // all are read before the first is run, so that a mistake is told at once
   for (const std::string& name : options.plans) plans.push_back(load_plan(name));
-  std::vector<PlanAnswers> answers = answer_questions(plans, options);
+  std::vector<PlanAnswers> answers;
+  for (const Plan& plan : plans) answers.push_back(answer_questions(plan, options));
   std::vector<PlanReport> reports;
-  for (const Plan& plan : plans) reports.push_back(run_plan(plan, options.run));
-  for (size_t i = 0; i < reports.size() && options.replicas > 0; ++i)
-    answers[i].failures = answer_failures(reports[i], options.replicas, progress_of(reports[i].plan.name));
+  for (size_t i = 0; i < plans.size(); ++i) {
+    RunOptions run = options.run;
+    run.progress = progress_of(plans[i].name);
+    reports.push_back(run_plan(plans[i], run));
+    if (options.delay_days > 0) answers[i].delay = answer_delay(reports[i], options.delay_days);
+  }
+  if (!options.plot.empty()) write_file(options.plot, plot_svg(reports));
   for (const PlanReport& report : reports)
     for (const std::string& warning : report.warnings)
       std::fprintf(stderr, "%s: %s\n", report.plan.name.c_str(), warning.c_str());
@@ -86,17 +133,27 @@ void add_plan_command(CLI::App& app, ExitCode&) {
                       "GPUs for a training by a date: \"hydranet-regnety16gf:1.4e9 samples by 2025-06-30\"");
   command->add_option("--budget", options->budget_usd, "What this many USD buy, e.g. 3.5e9")
       ->check(CLI::PositiveNumber);
+  command->add_option("--delay", options->delay_days, "What halls and power cost that come this many days later")
+      ->type_name("DAYS")
+      ->check(CLI::Range(1, 3660));
   command
-      ->add_option("--replicas", options->replicas,
-                   "Also play a year of the largest job failure by failure, this many times")
-      ->check(CLI::Range(1, 1000000));
+      ->add_option("--sensitivity", options->sensitivity,
+                   "Which inputs move an answer most: samples, complete_day, cost_usd, idle_gpu_days, … (the totals of "
+                   "--json), need, budget")
+      ->type_name("ANSWER");
+  command->add_option("--plot", options->plot, "Draw fleet, training, power and cost over time")->type_name("FILE.svg");
+  command->add_flag("--events", options->run.events,
+                    "Play every failure, repair and restart of every draw; otherwise goodput is Daly's closed form");
   command->add_flag("--json", options->json, "One JSON document on stdout");
   command->add_option("--draws", options->run.draws, "Monte Carlo draws; 0: one nominal run")
       ->check(CLI::Range(0, 100000))
       ->capture_default_str();
   command->add_option("--seed", options->run.seed, "Seed of the draws; the same seed gives the same answer")
       ->capture_default_str();
-  command->footer("Example: farscale plan giga-texas-south-50k-h100 xai-300k-b200 --summary");
+  command->add_option("--threads", options->run.threads, "0: all cores; the answer does not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+  command->footer("Example: farscale plan giga-texas-south-50k-h100 xai-300k-b200 --plot fleets.svg");
   command->callback([options] { run_plans(*options); });
 }
 

@@ -1,14 +1,16 @@
 // Predictions at a few sizes, interpolated per draw on a finer grid and multiplied by Daly's goodput.
 #include "cluster/plan_delivery.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <memory>
 #include <optional>
 
+#include "cluster/machine.h"
 #include "cluster/plan_draws.h"
-#include "cluster/predictor.h"
 #include "kernels/error.h"
 
 namespace farscale {
@@ -55,23 +57,33 @@ std::vector<float> log_rates(const Prediction& prediction, int columns) {
   return logs;
 }
 
-}  // namespace
-
-namespace {
+// A site may have smaller pods, or more GPUs on a port above them, than the catalogue assumes.
+Machine with_network(const Machine& machine, const SiteNetwork& network) {
+  if (!network.pod_gpus && !network.oversubscription) return machine;
+  auto data = std::make_shared<Machine::Data>(machine.data());
+  CollectiveConstants& constants = data->collectives;
+  if (network.pod_gpus) constants.pod_ranks = int64_t(network.pod_gpus->value.p50);
+  if (network.oversubscription) {
+    const Estimate collisions = constants.spine_divisor.value, &over = network.oversubscription->value;
+    constants.spine_divisor = *network.oversubscription;
+    constants.spine_divisor.value = {over.p05 * collisions.p05, over.p50 * collisions.p50, over.p95 * collisions.p95};
+  }
+  return Machine(std::move(data));
+}
 
 // A predictor and what it refers to; made for the first question and kept while the options stay the same.
 class SharedPredictor {
  public:
-  SharedPredictor(const std::string& workload, const std::string& hardware)
-      : workload_(load_workload(workload)), machine_(load_hardware(hardware)) {}
+  SharedPredictor(const std::string& workload, const Site& site)
+      : workload_(load_workload(workload)), machine_(with_network(load_hardware(site.hardware), site.network)) {}
   const Machine& machine() const { return machine_; }
-  Prediction at(int64_t gpus, const PredictOptions& options) {
+  Predictor& with(const PredictOptions& options) {
     if (!predictor_ || options.layout != options_.layout || options.draws != options_.draws ||
         options.seed != options_.seed) {
       predictor_.emplace(workload_, machine_, options);
       options_ = options;
     }
-    return predictor_->at(gpus);
+    return *predictor_;
   }
 
  private:
@@ -83,48 +95,80 @@ class SharedPredictor {
 
 }  // namespace
 
-PlanMachine machine_for(const std::string& workload, const std::string& hardware) {
-  const auto shared = std::make_shared<SharedPredictor>(workload, hardware);
-  return {.gpus_per_node = shared->machine().gpus_per_node(),
-          .node_power_w = shared->machine().node_power_w(),
-          .predict = [shared](int64_t gpus, const PredictOptions& options) { return shared->at(gpus, options); }};
+PlanMachine machine_for(const std::string& workload, const Site& site) {
+  const auto shared = std::make_shared<SharedPredictor>(workload, site);
+  if (shared->machine().data().kind == "host")
+    throw InputError(
+        fmt::format("{}: site '{}': hardware '{}' is a host: a plan needs GPUs or other accelerators "
+                    "(farscale list hardware)",
+                    site.where, site.name, site.hardware));
+  return {
+      .gpus_per_node = shared->machine().gpus_per_node(),
+      .node_power_w = shared->machine().node_power_w(),
+      .predict = [shared](int64_t gpus, const PredictOptions& options) { return shared->with(options).at(gpus); },
+      .sensitivities = [shared](int64_t gpus,
+                                const PredictOptions& options) { return shared->with(options).sensitivities(gpus); }};
 }
 
 DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& failures, double max_gpus,
                              const DeliveryOptions& options)
     : gpus_per_node_(machine.gpus_per_node), sizes_(kSizes), columns_(options.draws + 1) {
-  const PredictOptions asked{.layout = options.layout, .draws = std::max(options.draws, 100), .seed = options.seed};
-  std::vector<int64_t> at;
-  std::vector<std::vector<float>> rates;
-  for (const Prediction& p : predict_sizes(machine, predicted_sizes(machine.gpus_per_node, max_gpus), asked)) {
-    at.push_back(p.gpus);
-    rates.push_back(log_rates(p, columns_));
-  }
-  least_gpus_ = double(at.front());
-  std::vector<FailureDraw> draws = failure_draws(failures, options.draws, options.seed);
-  draws.insert(draws.begin(), median_failures(failures));
-
-  step_ = std::max(std::log(double(at.back()) / least_gpus_) / double(sizes_ - 1), 1e-9);
+  predict_at(machine, max_gpus,
+             {.layout = options.layout, .draws = std::max(options.draws, 100), .seed = options.seed});
+  draw_failures(failures, options);
+  const std::vector<double>& at = predicted_gpus_;
+  least_gpus_ = at.front();
+  step_ = std::max(std::log(at.back() / least_gpus_) / double(sizes_ - 1), 1e-9);
   size_t upper = 0;
   for (size_t s = 0; s < sizes_; ++s) {
     const double log_gpus = std::log(least_gpus_) + step_ * double(s);
-    while (upper + 1 < at.size() && std::log(double(at[upper])) < log_gpus) ++upper;
+    while (upper + 1 < at.size() && std::log(at[upper]) < log_gpus) ++upper;
     const size_t lower = upper == 0 ? 0 : upper - 1;
-    const double span = std::log(double(at[upper]) / double(at[lower]));
-    const double share = span > 0 ? std::clamp((log_gpus - std::log(double(at[lower]))) / span, 0.0, 1.0) : 0;
-    add_size(log_gpus, share, rates[lower], rates[upper], draws);
+    const double span = std::log(at[upper] / at[lower]);
+    const double share = span > 0 ? std::clamp((log_gpus - std::log(at[lower])) / span, 0.0, 1.0) : 0;
+    add_size(log_gpus, share, lower, upper);
   }
   find_best();
 }
 
-void DeliveryCurve::add_size(double log_gpus, double share, const std::vector<float>& low,
-                             const std::vector<float>& high, const std::vector<FailureDraw>& draws) {
-  const double nodes = std::exp(log_gpus) / gpus_per_node_;
+void DeliveryCurve::predict_at(const PlanMachine& machine, double max_gpus, const PredictOptions& asked) {
+  for (const Prediction& p : predict_sizes(machine, predicted_sizes(machine.gpus_per_node, max_gpus), asked)) {
+    predicted_gpus_.push_back(double(p.gpus));
+    predicted_log_rates_.push_back(log_rates(p, columns_));
+    predicted_batch_per_gpu_.push_back(p.samples_per_s.p50 * p.step_time_s.p50 / double(p.gpus));
+    replica_nodes_ = std::max(1.0, double(p.layout.tp * p.layout.pp * p.layout.cp) / gpus_per_node_);
+  }
+}
+
+void DeliveryCurve::draw_failures(const FailureModel& failures, const DeliveryOptions& options) {
+  failures_ = failure_draws(failures, options.draws, options.seed);
+  failures_.insert(failures_.begin(), median_failures(failures));
+  for (FailureDraw& draw : failures_) draw.replica_nodes = replica_nodes_;
+  if (!options.critical_batch) return;
+  critical_batch_ = quantity_draws(*options.critical_batch, options.seed, "critical batch", options.draws);
+  critical_batch_.insert(critical_batch_.begin(), options.critical_batch->value.p50);
+}
+
+void DeliveryCurve::add_size(double log_gpus, double share, size_t lower, size_t upper) {
+  const double gpus = std::exp(log_gpus);
+  const std::vector<float>&low = predicted_log_rates_[lower], &high = predicted_log_rates_[upper];
   for (size_t c = 0; c < size_t(columns_); ++c) {
     const double running = low[c] + share * (high[c] - low[c]) + log_gpus;
+    const double kept = failures_[c].goodput(gpus / gpus_per_node_) * useful_share(int(c), gpus);
     log_running_.push_back(float(running));
-    log_delivered_.push_back(float(running + std::log(std::max(draws[c].goodput(nodes), 1e-30))));
+    log_delivered_.push_back(float(running + std::log(std::max(kept, 1e-30))));
   }
+}
+
+double DeliveryCurve::batch(double gpus) const {
+  const auto above = std::lower_bound(predicted_gpus_.begin(), predicted_gpus_.end(), gpus);
+  const auto upper = size_t(std::min(above, predicted_gpus_.end() - 1) - predicted_gpus_.begin());
+  return gpus * predicted_batch_per_gpu_[upper];
+}
+
+double DeliveryCurve::useful_share(int column, double gpus) const {
+  if (critical_batch_.empty()) return 1;
+  return 1 / (1 + batch(gpus) / std::max(critical_batch_[size_t(column)], 1.0));
 }
 
 void DeliveryCurve::find_best() {

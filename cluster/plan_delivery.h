@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "cluster/goodput.h"
+#include "cluster/plan.h"
 #include "cluster/predict.h"
+#include "cluster/predictor.h"
 
 namespace farscale {
 
@@ -16,15 +18,19 @@ struct PlanMachine {
   int gpus_per_node = 8;
   Quantity node_power_w;  // at training load
   std::function<Prediction(int64_t gpus, const PredictOptions&)> predict;
+  // Change of the step time as the machine's inputs move; may be empty.
+  std::function<std::vector<Sensitivity>(int64_t gpus, const PredictOptions&)> sensitivities;
 };
 
-// Throws InputError for a name that is not in the catalogue.
-PlanMachine machine_for(const std::string& workload, const std::string& hardware);
+// A site's machine with the site's network. Throws InputError for a name that is not in the catalogue, and for a host:
+// plans are of accelerators.
+PlanMachine machine_for(const std::string& workload, const Site& site);
 
 struct DeliveryOptions {
   std::string layout = "auto";
   int draws = 1000;  // 0: only the nominal column
   uint64_t seed = 1;
+  std::optional<Quantity> critical_batch;  // samples a step; see useful_share
 };
 
 // A power of two of nodes to round job sizes to, at most a 64th of them: workloads that are split over tensors and
@@ -40,7 +46,12 @@ class DeliveryCurve {
 
   int columns() const { return columns_; }
   double samples_per_s(int column, double gpus) const;    // of one job while it runs
-  double delivered_per_s(int column, double gpus) const;  // times its goodput
+  double delivered_per_s(int column, double gpus) const;  // times its goodput and useful share
+  // Of the samples trained on, those that a small batch would have needed too: 1 / (1 + batch / critical batch)
+  // (McCandlish, Kaplan, Amodei, arXiv 1812.06162, eq. 2.11); 1 when no critical batch is given.
+  double useful_share(int column, double gpus) const;
+  double batch(double gpus) const;  // samples a step, nominal
+  const FailureDraw& failures(int column) const { return failures_[size_t(column)]; }
 
   // The job size, up to max_gpus, beyond which a larger job delivers less (in the median).
   double best_job_gpus() const { return best_job_gpus_; }
@@ -57,8 +68,9 @@ class DeliveryCurve {
   };
   Place place(double gpus) const;
   double look_up(const std::vector<float>& logs, int column, double gpus) const;
-  void add_size(double log_gpus, double share, const std::vector<float>& low, const std::vector<float>& high,
-                const std::vector<FailureDraw>& draws);
+  void predict_at(const PlanMachine& machine, double max_gpus, const PredictOptions& asked);
+  void draw_failures(const FailureModel& failures, const DeliveryOptions& options);
+  void add_size(double log_gpus, double share, size_t lower, size_t upper);
   void find_best();
 
   double gpus_per_node_;
@@ -67,7 +79,12 @@ class DeliveryCurve {
   size_t sizes_;
   int columns_;
   double best_job_gpus_ = 0, near_best_gpus_ = 0;
-  std::vector<float> log_running_, log_delivered_;  // [size][column]
+  std::vector<double> predicted_gpus_, predicted_batch_per_gpu_;  // as predicted
+  std::vector<std::vector<float>> predicted_log_rates_;           // [size][column], of a GPU
+  std::vector<FailureDraw> failures_;                             // [column]
+  double replica_nodes_ = 1;                                      // of the largest predicted layout
+  std::vector<double> critical_batch_;                            // [column]; empty when not given
+  std::vector<float> log_running_, log_delivered_;                // [size][column]
 };
 
 }  // namespace farscale

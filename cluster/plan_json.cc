@@ -25,7 +25,8 @@ Json dates(const Plan& plan, const Estimate& days) {
 
 Json timeline_json(const PlanReport& report) {
   Json rows = Json::array();
-  for (const TimelineRow& row : report.timeline)
+  for (const TimelineRow& row : report.timeline) {
+    if (!row.month_end) continue;
     rows.push_back({{"date", iso_date(row.date)},
                     {"delivered", estimate(row.delivered)},
                     {"stored", estimate(row.stored)},
@@ -35,7 +36,14 @@ Json timeline_json(const PlanReport& report) {
                     {"samples_per_s", estimate(row.samples_per_s)},
                     {"goodput", estimate(row.goodput)},
                     {"samples", estimate(row.samples)},
+                    {"samples_in_month", estimate(row.samples_in_month)},
+                    {"cost_usd", estimate(row.cost_usd)},
                     {"bottleneck", name(row.bottleneck)}});
+    if (const auto& one = report.plan.training.samples_per_training)
+      rows.back()["trainings_in_month"] =
+          estimate({row.samples_in_month.p05 / one->value.p50, row.samples_in_month.p50 / one->value.p50,
+                    row.samples_in_month.p95 / one->value.p50});
+  }
   return rows;
 }
 
@@ -63,6 +71,8 @@ Json job_json(const JobReport& job) {
           {"checkpoint_interval_s", estimate(job.goodput.checkpoint_interval_s)},
           {"kept_samples_per_s", estimate(job.delivered_per_s)},
           {"one_job_kept_samples_per_s", estimate(job.one_job_delivered_per_s)},
+          {"samples_per_step", number(job.batch)},
+          {"useful_share_by_critical_batch", estimate(job.useful_share)},
           {"best_job_gpus", number(job.best_job_gpus)},
           {"gpus_for_90_percent_of_best", number(job.near_best_gpus)},
           {"larger_jobs_deliver_less", job.peak_inside},
@@ -80,6 +90,14 @@ Json site_json(const SiteReport& site, const Plan& plan) {
   for (const Period& period : site.periods)
     periods.push_back(
         {{"from", iso_date(period.from)}, {"until", iso_date(period.until)}, {"bottleneck", name(period.bottleneck)}});
+  Json jobs = Json::array();
+  for (const BudgetedJob& job : site.jobs)
+    jobs.push_back({{"name", job.name},
+                    {"workload", job.workload},
+                    {"priority", job.priority},
+                    {"done", dates(plan, job.done_day)},
+                    {"samples", estimate(job.samples)},
+                    {"gpu_hours", estimate(job.gpu_hours)}});
   return {{"site", site.name},
           {"organisation", site.organisation},
           {"hardware", site.hardware},
@@ -88,6 +106,7 @@ Json site_json(const SiteReport& site, const Plan& plan) {
           {"totals", totals_json(site.outcomes)},
           {"bottlenecks", periods},
           {"job", job_json(site.job)},
+          {"jobs_with_a_budget", jobs},
           {"verdict", verdicts(site, plan)}};
 }
 
@@ -115,15 +134,36 @@ Json budget_json(const BudgetAnswer& answer) {
           {"kept_samples_per_s", estimate(answer.kept_per_s)}};
 }
 
-Json failures_json(const FailureAnswer& answer) {
-  return {{"site", answer.site},
-          {"days", answer.run.days},
-          {"histories", answer.replicas},
-          {"failures", answer.study.failures},
-          {"goodput", estimate(answer.study.goodput)},
-          {"mean_goodput", answer.study.mean_goodput},
-          {"closed_form_goodput", answer.closed_form},
-          {"waiting_for_spares_share", estimate(answer.study.waiting_share)}};
+Json delay_json(const DelayAnswer& answer) {
+  return {{"days", answer.days},
+          {"moves_anything", answer.moves_anything},
+          {"samples_lost", estimate(answer.samples_lost)},
+          {"idle_gpu_days", estimate(answer.idle_gpu_days)},
+          {"idle_usd", estimate(answer.idle_usd)},
+          {"complete_days_later", estimate(answer.days_later)}};
+}
+
+Json sensitivity_json(const SensitivityAnswer& answer) {
+  Json inputs = Json::array();
+  for (const SensitivityBar& bar : answer.bars)
+    inputs.push_back({{"input", bar.input},
+                      {"input_values", estimate(bar.values)},
+                      {"answer_at_p05", number(bar.low)},
+                      {"answer_at_p95", number(bar.high)}});
+  return {{"answer", answer.answer},
+          {"unit", answer.unit},
+          {"all_at_median", number(answer.base)},
+          {"inputs_moved", answer.inputs},
+          {"inputs", inputs}};
+}
+
+Json events_json(const PlanReport& report) {
+  Json sites = Json::array();
+  for (const SiteReport& site : report.sites)
+    sites.push_back({{"site", site.name},
+                     {"samples", estimate(site.outcomes[size_t(Total::kSamples)].estimate)},
+                     {"closed_form_samples", estimate(site.closed_form_samples.estimate)}});
+  return {{"histories", report.options.draws + 1}, {"sites", sites}};
 }
 
 Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
@@ -137,7 +177,9 @@ Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
                   {"organisations", organisations}};
   if (asked.need) answers["need"] = need_json(*asked.need, report.plan);
   if (asked.budget) answers["budget"] = budget_json(*asked.budget);
-  if (asked.failures) answers["failures"] = failures_json(*asked.failures);
+  if (asked.delay) answers["delay"] = delay_json(*asked.delay);
+  if (asked.sensitivity) answers["sensitivity"] = sensitivity_json(*asked.sensitivity);
+  if (report.options.events) answers["events"] = events_json(report);
   return answers;
 }
 

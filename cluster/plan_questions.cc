@@ -66,13 +66,23 @@ std::vector<double> spares_of(const Plan& plan, const RunOptions& options) {
   return spare;
 }
 
+DeliveryOptions curve_options(const Plan& plan, const RunOptions& options) {
+  return {.layout = plan.training.layout,
+          .draws = options.draws,
+          .seed = options.seed,
+          .critical_batch = plan.training.critical_batch};
+}
+
 // What costs most at the largest useful job, in words.
-std::string binding_at(const PlanMachine& machine, const Plan& plan, double gpus, const RunOptions& options) {
+std::string binding_at(const PlanMachine& machine, const Plan& plan, double gpus, const RunOptions& options,
+                       double useful) {
   const int64_t whole = std::max<int64_t>(1, int64_t(gpus) / machine.gpus_per_node) * machine.gpus_per_node;
   const Prediction prediction = machine.predict(
       whole, {.layout = plan.training.layout, .draws = std::max(options.draws, 100), .seed = options.seed});
   const double goodput = median_failures(plan.failures).goodput(nodes_of(double(whole), machine.gpus_per_node));
   const double efficiency = prediction.scaling_efficiency.p50;
+  if (useful < std::min(goodput, efficiency))
+    return fmt::format("the critical batch size ({} of the samples there are of use)", format_percent(useful));
   if (goodput <= efficiency || efficiency <= 0)
     return fmt::format("failures, checkpoints and restarts (goodput {} there)", format_percent(goodput));
   return fmt::format("communication and stragglers (scaling efficiency {} there)", format_percent(efficiency));
@@ -103,6 +113,7 @@ void ask_plan(NeedAnswer& answer, const Plan& plan, const RunOptions& options, c
   Plan own = plan;
   own.training.workload = answer.need.workload;
   own.training.jobs = 1;
+  own.jobs.clear();
   own.end = std::max(plan.end, answer.need.by);
   RunOptions with_target = options;
   with_target.target_samples = answer.need.samples;
@@ -138,9 +149,8 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
     throw InputError(fmt::format("--need: expected a day after the start of {}, {}, not {}", plan.name,
                                  iso_date(plan.start), iso_date(need.by)));
   const Site& site = plan.sites[main_site(plan)];
-  const PlanMachine machine = machines(need.workload, site.hardware);
-  const DeliveryCurve curve(machine, plan.failures, kMostGpus,
-                            {.layout = plan.training.layout, .draws = options.draws, .seed = options.seed});
+  const PlanMachine machine = machines(need.workload, site);
+  const DeliveryCurve curve(machine, plan.failures, kMostGpus, curve_options(plan, options));
   NeedAnswer answer{.need = need, .site = site.name};
   answer.days = double((need.by - plan.start).count()) + 1;
   answer.best_job_gpus = curve.best_job_gpus();
@@ -157,7 +167,8 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
   const auto first = gpus.begin() + (gpus.size() > 1 ? 1 : 0);
   answer.feasible_share =
       double(std::count_if(first, gpus.end(), [](double n) { return std::isfinite(n); })) / double(gpus.end() - first);
-  judge(answer, answer.feasible_share < 0.95 ? binding_at(machine, plan, answer.best_job_gpus, options) : "");
+  const double useful = curve.useful_share(0, answer.best_job_gpus);
+  judge(answer, answer.feasible_share < 0.95 ? binding_at(machine, plan, answer.best_job_gpus, options, useful) : "");
   ask_plan(answer, plan, options, machines);
   return answer;
 }
@@ -183,9 +194,9 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
     of_vendor.push_back(usd / std::max(price[c], 1.0));
     of_cluster.push_back(of_vendor.back() * share[c]);
   }
-  const PlanMachine machine = machines(plan.training.workload, plan.sites[index].hardware);
+  const PlanMachine machine = machines(plan.training.workload, plan.sites[index]);
   const DeliveryCurve curve(machine, plan.failures, *std::max_element(of_cluster.begin(), of_cluster.end()),
-                            {.layout = plan.training.layout, .draws = options.draws, .seed = options.seed});
+                            curve_options(plan, options));
   for (size_t c = 0; c < price.size(); ++c) {
     const double gpus = of_cluster[c] * (1 - spare[c]);
     const auto jobs = double(plan.training.jobs > 0 ? plan.training.jobs : curve.jobs_for(gpus));
@@ -198,23 +209,31 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
           .kept_per_s = estimate_of(kept)};
 }
 
-FailureAnswer answer_failures(const PlanReport& report, int replicas, const std::function<void(double)>& progress) {
-  const SiteReport& site = report.largest_site();
-  FailureAnswer answer{.site = site.name, .run = site.job.failure_run, .replicas = replicas};
-  answer.study = study_failures(answer.run, replicas, report.options.seed, 0, progress);
-  answer.closed_form = answer.run.failures.goodput(answer.run.nodes);
+DelayAnswer answer_delay(const PlanReport& report, int days, const MachineSource& machines) {
+  DelayAnswer answer{.days = days};
+  Plan late = report.plan;
+  const double start = double(late.start.time_since_epoch().count());
+  const auto slip = [&](PlanDate& date) {
+    if (date.days.value.p50 <= start) return;  // what is there already stays
+    answer.moves_anything = true;
+    for (double* day : {&date.days.value.p05, &date.days.value.p50, &date.days.value.p95}) *day += days;
+  };
+  for (Site& site : late.sites) {
+    for (Hall& hall : site.halls) slip(hall.ready);
+    for (PowerStep& step : site.power) slip(step.from);
+  }
+  const PlanReport then = run_plan(late, report.options, machines);
+  const auto difference = [&](Total total, double sign) {
+    std::vector<double> columns = then.outcomes[size_t(total)].columns;
+    for (size_t c = 0; c < columns.size(); ++c)
+      columns[c] = sign * (columns[c] - report.outcomes[size_t(total)].columns[c]);
+    return estimate_of(columns);
+  };
+  answer.samples_lost = difference(Total::kSamples, -1);
+  answer.idle_gpu_days = difference(Total::kIdleGpuDays, 1);
+  answer.idle_usd = difference(Total::kIdleUsd, 1);
+  answer.days_later = difference(Total::kCompleteDay, 1);
   return answer;
-}
-
-std::string failures_text(const FailureAnswer& answer) {
-  return fmt::format(
-      "{}, one job for {:.0f} days failure by failure ({} histories, {} failures): goodput {}, in closed form {}; it "
-      "waits "
-      "for a spare node {} of the time.\n",
-      answer.site, answer.run.days, answer.replicas,
-      si_range({answer.study.failures, answer.study.failures, answer.study.failures}),
-      percent_range(answer.study.goodput), format_percent(answer.closed_form),
-      percent_range(answer.study.waiting_share));
 }
 
 std::string need_text(const NeedAnswer& answer, const Plan& plan) {
@@ -227,6 +246,19 @@ std::string need_text(const NeedAnswer& answer, const Plan& plan) {
                        plan.name, answer.site, date_range(to_date, answer.plan_day), 100 * answer.plan_share);
   return text + fmt::format("The fleet of {} at {}, as one job, does not get there in time in any draw.\n", plan.name,
                             answer.site);
+}
+
+std::string delay_text(const DelayAnswer& answer, const Plan& plan) {
+  if (!answer.moves_anything) return fmt::format("{} waits for no hall and no power.\n", plan.name);
+  const auto per_day = [&answer](const Estimate& value) {
+    return Estimate{value.p05 / answer.days, value.p50 / answer.days, value.p95 / answer.days};
+  };
+  return fmt::format(
+      "Halls and power {} days later than {} says, the GPUs on time: {} fewer samples, {} more idle GPU-days, {} "
+      "more written off for idle GPUs;\na day costs {} samples and {}. 95 % of the fleet are in service {} days later "
+      "(at most the plan's end).\n",
+      answer.days, plan.name, si_range(answer.samples_lost), si_range(answer.idle_gpu_days), usd_range(answer.idle_usd),
+      si_range(per_day(answer.samples_lost)), usd_range(per_day(answer.idle_usd)), si_range(answer.days_later));
 }
 
 std::string budget_text(const BudgetAnswer& answer) {

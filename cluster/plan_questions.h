@@ -1,10 +1,12 @@
-// Questions to a plan: how many GPUs a training by a date needs, or that no number suffices; what a budget buys.
+// Questions to a plan: how many GPUs a training by a date needs, or that no number suffices; what a budget buys; what a
+// delay costs.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include "cluster/plan_run.h"
+#include "cluster/plan_sensitivity.h"
 
 namespace farscale {
 
@@ -38,32 +40,30 @@ struct BudgetAnswer {
   Estimate kept_per_s;       // samples/s of the latter in service, split where one job would be too large
 };
 
-// One year of a plan's largest job, failure by failure, beside the closed form.
-struct FailureAnswer {
-  std::string site;
-  FailureRun run;
-  int replicas = 0;
-  FailureStudy study;
-  double closed_form = 0;  // Daly's goodput at the same (median) figures
+// Halls and power that come later than the plan says, GPUs on time: draw by draw the difference to the plan.
+struct DelayAnswer {
+  int days = 0;
+  bool moves_anything = false;  // there is a hall or power after the plan's start
+  Estimate samples_lost, idle_gpu_days, idle_usd, days_later;
 };
 
 // What was asked of one plan.
 struct PlanAnswers {
   std::optional<NeedAnswer> need;
   std::optional<BudgetAnswer> budget;
-  std::optional<FailureAnswer> failures;
+  std::optional<DelayAnswer> delay;
+  std::optional<SensitivityAnswer> sensitivity;
 };
 
 NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& options,
                        const MachineSource& machines = machine_for);
 BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& options,
                            const MachineSource& machines = machine_for);
+// Needs the plan's report.
+DelayAnswer answer_delay(const PlanReport& report, int days, const MachineSource& machines = machine_for);
 
-// Needs the plan's report: the job is that of its largest site.
-FailureAnswer answer_failures(const PlanReport& report, int replicas, const std::function<void(double)>& progress = {});
-
-std::string failures_text(const FailureAnswer& answer);
 std::string need_text(const NeedAnswer& answer, const Plan& plan);
 std::string budget_text(const BudgetAnswer& answer);
+std::string delay_text(const DelayAnswer& answer, const Plan& plan);
 
 }  // namespace farscale

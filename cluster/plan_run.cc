@@ -2,57 +2,180 @@
 #include "cluster/plan_run.h"
 
 #include <algorithm>
+#include <cmath>
+#include <deque>
 #include <memory>
+#include <thread>
 
 #include "cluster/plan_draws.h"
-#include "cluster/plan_site_run.h"
+#include "cluster/plan_site_days.h"
 
 namespace farscale {
 namespace {
 
-constexpr std::array<TotalInfo, kTotalCount> kTotals = {{{"samples", "samples"},
-                                                         {"service_gpu_days", "GPU-days"},
-                                                         {"idle_gpu_days", "GPU-days"},
-                                                         {"stored_gpu_days", "GPU-days"},
-                                                         {"peak_stored_gpus", "GPUs"},
-                                                         {"energy_mwh", "MWh"},
-                                                         {"capital_usd", "USD"},
-                                                         {"energy_usd", "USD"},
-                                                         {"rent_usd", "USD"},
-                                                         {"cost_usd", "USD"},
-                                                         {"written_off_usd", "USD"},
-                                                         {"idle_usd", "USD"},
-                                                         {"complete_day", "days after the start"}}};
+constexpr std::array<TotalInfo, kTotalCount> kTotals = {
+    {{"samples", "samples", "samples kept"},
+     {"service_gpu_days", "GPU-days", "GPU-days in service"},
+     {"idle_gpu_days", "GPU-days", "GPU-days idle"},
+     {"stored_gpu_days", "GPU-days", "GPU-days in a warehouse"},
+     {"peak_stored_gpus", "GPUs", "GPUs in a warehouse, worst day"},
+     {"energy_mwh", "MWh", "energy, MWh"},
+     {"capital_usd", "USD", "clusters bought, USD"},
+     {"energy_usd", "USD", "energy, USD"},
+     {"rent_usd", "USD", "rent, USD"},
+     {"cost_usd", "USD", "money spent, USD"},
+     {"written_off_usd", "USD", "capital written off, energy and rent, USD"},
+     {"idle_usd", "USD", "written off for idle GPUs, USD"},
+     {"node_failures", "failures", "node failures"},
+     {"node_repairs", "repairs", "node repairs"},
+     {"waiting_job_days", "job-days", "job-days without a spare"},
+     {"complete_day", "days after the start", "95 % in service, days after the start"}}};
 
-std::vector<MonthColumns> month_ends(const Plan& plan, size_t columns) {
-  std::vector<MonthColumns> months;
+using Sites = std::vector<std::unique_ptr<SiteRun>>;
+
+constexpr int kWeek = 7;
+
+std::vector<RowColumns> timeline_rows(const Plan& plan, size_t columns) {
+  std::vector<RowColumns> rows;
   for (int day = 0; day < plan.days(); ++day) {
     const std::chrono::year_month_day date(plan.start + std::chrono::days(day));
     const bool last_of_month =
         std::chrono::year_month_day(plan.start + std::chrono::days(day + 1)).month() != date.month();
-    if (last_of_month || day == plan.days() - 1) months.emplace_back(day, columns);
+    const bool month_end = last_of_month || day == plan.days() - 1;
+    if (month_end || day % kWeek == 0) rows.emplace_back(day, month_end, columns);
   }
-  return months;
+  return rows;
 }
 
-TimelineRow row_of(const Plan& plan, MonthColumns& month) {
-  std::vector<double> goodput;  // of the worlds in which something trains already
-  for (size_t c = 0; c < month.samples_per_s.size(); ++c)
-    if (month.samples_per_s[c] > 0 || c == 0)
-      goodput.push_back(month.samples_per_s[c] > 0 ? month.delivered_per_s[c] / month.samples_per_s[c] : 0);
-  return {.date = plan.start + std::chrono::days(month.day),
-          .delivered = estimate_of(month.delivered),
-          .stored = estimate_of(month.stored),
-          .installed = estimate_of(month.installed),
-          .in_service = estimate_of(month.in_service),
-          .power_mw = estimate_of(month.power_mw),
-          .samples_per_s = estimate_of(month.samples_per_s),
+TimelineRow row_of(const Plan& plan, const RowColumns& row, const RowColumns* month_before) {
+  std::vector<double> goodput, in_month = row.samples;  // goodput of the worlds in which something trains already
+  for (size_t c = 0; c < row.samples_per_s.size(); ++c)
+    if (row.samples_per_s[c] > 0 || c == 0)
+      goodput.push_back(row.samples_per_s[c] > 0 ? row.delivered_per_s[c] / row.samples_per_s[c] : 0);
+  for (size_t c = 0; month_before && c < in_month.size(); ++c) in_month[c] -= month_before->samples[c];
+  return {.date = plan.start + std::chrono::days(row.day),
+          .delivered = estimate_of(row.delivered),
+          .stored = estimate_of(row.stored),
+          .installed = estimate_of(row.installed),
+          .in_service = estimate_of(row.in_service),
+          .power_mw = estimate_of(row.power_mw),
+          .samples_per_s = estimate_of(row.samples_per_s),
           .goodput = estimate_of(goodput),
-          .samples = estimate_of(month.samples)};
+          .samples = estimate_of(row.samples),
+          .samples_in_month = row.month_end ? estimate_of(in_month) : Estimate{},
+          .cost_usd = estimate_of(row.cost_usd),
+          .month_end = row.month_end};
+}
+
+// A transfer's figures in all columns, days after the plan's start.
+struct TransferDraws {
+  size_t from, to;
+  std::vector<double> day, gpus, transit_days;
+};
+
+std::vector<TransferDraws> transfer_draws(const Plan& plan, const RunOptions& options) {
+  std::vector<TransferDraws> transfers;
+  const auto stream = [&options](const Quantity& quantity, const std::string& name) {
+    std::vector<double> values = quantity_draws(quantity, options.seed, name, options.draws);
+    values.insert(values.begin(), quantity.value.p50);
+    return values;
+  };
+  for (const Transfer& t : plan.transfers) {
+    transfers.push_back({t.from, t.to, stream(t.date.days, t.name + " date"), stream(t.gpus, t.name + " gpus"),
+                         stream(t.transit_days, t.name + " transit days")});
+    for (double& day : transfers.back().day) day -= double(plan.start.time_since_epoch().count());
+  }
+  return transfers;
+}
+
+// Transfers of one column: GPUs that are still to be taken out, and those on the road.
+class Moves {
+ public:
+  Moves(const std::vector<TransferDraws>& transfers, size_t column) : transfers_(transfers), column_(column) {
+    for (const TransferDraws& t : transfers) left_.push_back(t.gpus[column]);
+  }
+  void apply(int day, std::deque<SiteColumn>& sites) {
+    for (size_t t = 0; t < transfers_.size(); ++t) {
+      const TransferDraws& transfer = transfers_[t];
+      if (transfer.day[column_] >= day + 1 || left_[t] <= 0) continue;
+      const double given = sites[transfer.from].give(left_[t]);
+      left_[t] -= given;
+      if (given > 0) road_.push_back({transfer.to, day + int(std::max(transfer.transit_days[column_], 0.0)), given});
+    }
+    std::erase_if(road_, [&](const OnTheRoad& lot) {
+      if (lot.arrives <= day) sites[lot.to].receive(lot.gpus);
+      return lot.arrives <= day;
+    });
+  }
+
+ private:
+  struct OnTheRoad {
+    size_t to;
+    int arrives;
+    double gpus;
+  };
+  const std::vector<TransferDraws>& transfers_;
+  size_t column_;
+  std::vector<double> left_;
+  std::vector<OnTheRoad> road_;
+};
+
+// All sites of one column, in step with each other; returns the most GPUs that were stored on a day.
+double run_column(int column, int days, const Sites& sites, const std::vector<TransferDraws>& transfers,
+                  std::vector<RowColumns>& rows) {
+  std::deque<SiteColumn> parts;
+  for (const auto& site : sites) parts.emplace_back(*site, column);
+  Moves moves(transfers, size_t(column));
+  double most_stored = 0;
+  auto row = rows.begin();
+  for (int day = 0; day < days; ++day) {
+    moves.apply(day, parts);
+    double stored = 0;
+    for (SiteColumn& part : parts) stored += part.step(day).stored;
+    most_stored = std::max(most_stored, stored);
+    if (row == rows.end() || row->day != day) continue;
+    for (const SiteColumn& part : parts) part.add_row(*row);
+    ++row;
+  }
+  for (size_t s = 0; s < sites.size(); ++s) sites[s]->store(column, parts[s].finish());
+  return most_stored;
+}
+
+// Columns over threads: each writes to its own place alone, so that the answer does not depend on how many there are.
+std::vector<double> run_columns(const Plan& plan, const RunOptions& options, const Sites& sites,
+                                std::vector<RowColumns>& rows) {
+  const int columns = options.draws + 1;
+  const std::vector<TransferDraws> transfers = transfer_draws(plan, options);
+  std::vector<double> most_stored(static_cast<size_t>(columns));
+  const int cores = options.threads > 0 ? options.threads : int(std::max(1U, std::thread::hardware_concurrency()));
+  const int workers = std::min(cores, columns);
+  const auto work = [&](int worker) {
+    for (int column = worker; column < columns; column += workers) {
+      most_stored[size_t(column)] = run_column(column, plan.days(), sites, transfers, rows);
+      if (options.progress && worker == 0) options.progress(double(column + 1) / columns);
+    }
+  };
+  std::vector<std::thread> pool;
+  for (int worker = 1; worker < workers; ++worker) pool.emplace_back(work, worker);
+  work(0);
+  for (std::thread& thread : pool) thread.join();
+  return most_stored;
+}
+
+std::vector<SiteDay> all_sites(const Sites& sites) {
+  std::vector<SiteDay> days = sites.front()->nominal_days();
+  for (size_t s = 1; s < sites.size(); ++s)
+    for (size_t d = 0; d < days.size(); ++d) {
+      const SiteDay& day = sites[s]->nominal_days()[d];
+      for (double SiteDay::*state : {&SiteDay::delivered, &SiteDay::stored, &SiteDay::racked, &SiteDay::burning_in,
+                                     &SiteDay::in_repair, &SiteDay::dark, &SiteDay::in_service})
+        days[d].*state += day.*state;
+    }
+  return days;
 }
 
 // What the site waits for that has the most GPUs out of service that day.
-Bottleneck bottleneck_of(const std::vector<std::unique_ptr<SiteRun>>& sites, int day) {
+Bottleneck bottleneck_of(const Sites& sites, int day) {
   double most = -1;
   Bottleneck bottleneck = Bottleneck::kNone;
   for (const auto& site : sites) {
@@ -97,33 +220,30 @@ PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSo
   PlanReport report{.plan = plan,
                     .options = options,
                     .timeline = {},
+                    .days = {},
                     .outcomes = {},
                     .sites = {},
                     .evidence = plan.evidence,
                     .warnings = {}};
-  std::vector<std::unique_ptr<SiteRun>> sites;
+  Sites sites;
   for (size_t i = 0; i < plan.sites.size(); ++i)
-    sites.push_back(
-        std::make_unique<SiteRun>(report.plan, i, options, machines(plan.training.workload, plan.sites[i].hardware)));
+    sites.push_back(std::make_unique<SiteRun>(report.plan, i, options, machines));
 
-  const auto columns = size_t(options.draws) + 1;
-  std::vector<MonthColumns> months = month_ends(plan, columns);
-  std::vector<double> peak_stored(columns), fleet_stored;
-  for (int column = 0; column < int(columns); ++column) {
-    fleet_stored.assign(size_t(plan.days()), 0.0);
-    for (const auto& site : sites) site->run(column, months, fleet_stored);
-    peak_stored[size_t(column)] = *std::max_element(fleet_stored.begin(), fleet_stored.end());
-  }
+  std::vector<RowColumns> rows = timeline_rows(plan, size_t(options.draws) + 1);
+  const std::vector<double> most_stored = run_columns(report.plan, options, sites, rows);
 
-  for (MonthColumns& month : months) {
-    report.timeline.push_back(row_of(plan, month));
-    report.timeline.back().bottleneck = bottleneck_of(sites, month.day);
+  const RowColumns* month_before = nullptr;
+  for (const RowColumns& row : rows) {
+    report.timeline.push_back(row_of(plan, row, month_before));
+    report.timeline.back().bottleneck = bottleneck_of(sites, row.day);
+    if (row.month_end) month_before = &row;
   }
+  report.days = all_sites(sites);
   for (const auto& site : sites) report.sites.push_back(site->report());
   std::vector<const Outcomes*> parts;
   for (const SiteReport& site : report.sites) parts.push_back(&site.outcomes);
   report.outcomes = sum_outcomes(parts);
-  report.outcomes[size_t(Total::kPeakStored)] = {peak_stored, estimate_of(peak_stored)};
+  report.outcomes[size_t(Total::kPeakStored)] = {most_stored, estimate_of(most_stored)};
   note_limits(report);
   return report;
 }

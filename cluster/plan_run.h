@@ -7,7 +7,6 @@
 #include <string>
 #include <vector>
 
-#include "cluster/failure_simulation.h"
 #include "cluster/plan.h"
 #include "cluster/plan_bringup.h"
 #include "cluster/plan_delivery.h"
@@ -18,6 +17,9 @@ struct RunOptions {
   int draws = 1000;  // 0: one nominal run, every range a point
   uint64_t seed = 1;
   double target_samples = 0;  // when a site has kept this many; 0: not asked
+  bool events = false;        // play every failure and repair of every draw; otherwise goodput is Daly's closed form
+  int threads = 0;            // 0: all cores; the answer does not depend on it
+  std::function<void(double)> progress;  // told the share done, from one thread
 };
 
 // Sums over a plan's time; the order of kTotals in plan_run.cc.
@@ -34,14 +36,18 @@ enum class Total : size_t {
   kCostUsd,        // the three together: money spent within the plan
   kWrittenOffUsd,  // the same with capital written off by the day: what the training used up
   kIdleUsd,        // capital written off for idle GPUs
+  kFailures,       // of nodes: expected, or played
+  kRepairs,        // of them that went to repair
+  kWaitingDays,    // of jobs that found no spare; when failures are played
   kCompleteDay,    // first day with 95 % of the fleet in service; the plan's length when never
   kCount
 };
 inline constexpr size_t kTotalCount = size_t(Total::kCount);
 
 struct TotalInfo {
-  const char* key;   // "idle_gpu_days"
-  const char* unit;  // "GPU-days"
+  const char* key;    // "idle_gpu_days"
+  const char* unit;   // "GPU-days"
+  const char* label;  // "GPU-days idle"
 };
 const TotalInfo& info(Total total);
 
@@ -60,7 +66,10 @@ struct TimelineRow {
   Estimate delivered, stored, installed, in_service, power_mw;
   Estimate samples_per_s;  // while the jobs run
   Estimate goodput;
-  Estimate samples;                           // since the start
+  Estimate samples;           // since the start
+  Estimate samples_in_month;  // since the month's end before; of month ends alone
+  Estimate cost_usd;          // since the start
+  bool month_end = false;
   Bottleneck bottleneck = Bottleneck::kNone;  // of the nominal run, that day
 };
 
@@ -83,11 +92,20 @@ struct JobReport {
   double near_best_gpus = 0;         // a job of this size keeps 90 % of what the best one keeps
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
   Estimate one_job_delivered_per_s;  // the whole fleet as one job
+  double batch = 0;                  // samples a step of one job
+  Estimate useful_share;             // of the samples, by the critical batch size; 1 when none is given
   double spare_pool_nodes = 0;       // hot spares and nodes in repair together; 0 for rented GPUs
   double spares_needed_nodes = 0;    // pool with which 99.9 % of failures find a spare at once
-  FailureRun failure_run;            // the job as a failure simulation, one year
   Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed;
   Evidence goodput_evidence = Evidence::kAssumed, power_evidence = Evidence::kAssumed;
+};
+
+// A job with a budget.
+struct BudgetedJob {
+  std::string name, workload;
+  int64_t priority = 0;
+  Estimate done_day;  // days after the start; the plan's length when never
+  Estimate samples, gpu_hours;
 };
 
 struct SiteReport {
@@ -96,13 +114,16 @@ struct SiteReport {
   Outcomes outcomes;
   std::vector<Period> periods;  // of the nominal run
   JobReport job;
-  Outcome target_day;  // first day with the target's samples kept; the plan's length when never
+  std::vector<BudgetedJob> jobs;
+  Outcome target_day;           // first day with the target's samples kept; the plan's length when never
+  Outcome closed_form_samples;  // what Daly's form would have kept, when failures are played
 };
 
 struct PlanReport {
   Plan plan;
   RunOptions options;
-  std::vector<TimelineRow> timeline;  // last day of each month
+  std::vector<TimelineRow> timeline;  // the start, every week and the last day of each month
+  std::vector<SiteDay> days;          // of the nominal run, all sites together
   Outcomes outcomes;
   std::vector<SiteReport> sites;
   std::vector<EvidenceLine> evidence;
@@ -111,7 +132,7 @@ struct PlanReport {
   const SiteReport& largest_site() const;
 };
 
-using MachineSource = std::function<PlanMachine(const std::string& workload, const std::string& hardware)>;
+using MachineSource = std::function<PlanMachine(const std::string& workload, const Site& site)>;
 
 // Throws InputError when the workload cannot run on the machine of a site.
 PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSource& machines = machine_for);

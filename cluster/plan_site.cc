@@ -14,55 +14,91 @@ SiteFigures::SiteFigures(const Plan& plan, size_t site_index, const Quantity& no
       name_(plan.sites[site_index].name),
       rented_(plan.sites[site_index].rented),
       draws_(draws),
-      seed_(seed) {
+      seed_(seed),
+      gpus_per_node_(gpus_per_node) {
   const Site& site = plan.sites[site_index];
   it_w_per_gpu_ = stream(node_power_w, site.hardware + " node power");
   for (double& watts : it_w_per_gpu_) watts /= gpus_per_node;
-  vendor_share_ = stream(plan.prices.vendor_share, "vendor share");
-  usd_per_kwh_ = stream(plan.prices.usd_per_kwh, "energy price");
-  lifetime_days_ = stream(plan.prices.lifetime_years, "lifetime");
-  for (double& days : lifetime_days_) days *= 365.25;
   node_failures_per_day_ = stream(plan.failures.node_failures_per_day, "node failures per day");
+  spare_power_ = stream(plan.state_power.spare, "spare power");
   if (site.in_service) in_service_ = stream(*site.in_service, name_ + " in service");
-  // The first and the last day of a delivery slip together: one stream for both.
-  for (const Delivery& d : plan.deliveries) {
+  read_prices(site);
+  read_lots(site_index);
+  if (!rented_) read_building(site);
+}
+
+void SiteFigures::read_prices(const Site& site) {
+  const Prices& prices = plan_.prices;
+  vendor_share_ = stream(prices.vendor_share, "vendor share");
+  usd_per_kwh_ = stream(prices.usd_per_kwh, "energy price");
+  lifetime_days_ = stream(prices.lifetime_years, "lifetime");
+  for (double& days : lifetime_days_) days *= 365.25;
+  if (!prices.parts) return;
+  node_usd_ = stream(prices.parts->node_usd_per_gpu, "node price of " + site.hardware);
+  network_usd_ = stream(prices.parts->network_usd_per_gpu, "network price");
+  building_usd_per_w_ = stream(prices.parts->building_usd_per_mw, "building price");
+  for (double& usd : building_usd_per_w_) usd /= 1e6;
+}
+
+// The first and the last day of a delivery slip together: one stream for both.
+void SiteFigures::read_lots(size_t site_index) {
+  const std::string& hardware = plan_.sites[site_index].hardware;
+  for (const Delivery& d : plan_.deliveries) {
     if (d.site != site_index) continue;
-    lots_.push_back({day_stream(d.first, d.name + " dates"), day_stream(d.last.value_or(d.first), d.name + " dates"),
-                     stream(d.gpus, d.name + " gpus"), stream(d.usd_per_gpu, "price of " + site.hardware)});
-    Lot& lot = lots_.back();
+    Lot lot{day_stream(d.first, d.name + " dates"), day_stream(d.last.value_or(d.first), d.name + " dates"),
+            stream(d.gpus, d.name + " gpus"), stream(d.usd_per_gpu, "price of " + hardware)};
     if (!d.last) lot.last_day = lot.first_day;
     if (d.budget_usd) {
       lot.gpus = stream(*d.budget_usd, d.name + " budget");
       for (size_t c = 0; c < lot.gpus.size(); ++c) lot.gpus[c] /= std::max(lot.usd[c], 1.0);
     }
+    if (d.per_day) {
+      const Stream rate = stream(*d.per_day, d.name + " per day");
+      for (size_t c = 0; c < rate.size(); ++c)
+        lot.last_day[c] = lot.first_day[c] + std::max(std::ceil(lot.gpus[c] / rate[c]) - 1, 0.0);
+    }
+    lots_.push_back(std::move(lot));
   }
-  for (const Rental& r : plan.rentals) {
+  for (const Rental& r : plan_.rentals) {
     if (r.site != site_index) continue;
     lots_.push_back({day_stream(r.from, name_ + " from"),
                      {},
                      stream(r.gpus, name_ + " gpus"),
-                     stream(r.usd_per_gpu_hour, "rent of " + site.hardware)});
-    lots_.back().last_day = r.until ? day_stream(*r.until, name_ + " until") : Stream(size_t(draws) + 1, 1e9);
+                     stream(r.usd_per_gpu_hour, "rent of " + hardware)});
+    lots_.back().last_day = r.until ? day_stream(*r.until, name_ + " until") : Stream(size_t(draws_) + 1, 1e9);
   }
-  if (!rented_) read_building(site);
+  for (const Transfer& t : plan_.transfers) {
+    if (t.to == site_index) moved_here_.push_back(stream(t.gpus, t.name + " gpus"));
+    if (t.from == site_index) moved_away_.push_back(stream(t.gpus, t.name + " gpus"));
+  }
 }
 
 void SiteFigures::read_building(const Site& site) {
   pue_ = stream(site.pue, name_ + " pue");
   fabric_share_ = stream(site.fabric_share, name_ + " fabric share");
-  for (const Hall& hall : site.halls)
-    halls_.push_back({day_stream(hall.ready, name_ + " " + hall.name + " ready"),
-                      stream(hall.gpus, name_ + " " + hall.name + " places")});
+  for (const Hall& hall : site.halls) {
+    const std::string hall_name = name_ + " " + hall.name;
+    halls_.push_back({day_stream(hall.ready, hall_name + " ready"), stream(hall.gpus, hall_name + " places")});
+    if (hall.cooling_mw) cooling_.push_back({halls_.back().day, stream(*hall.cooling_mw, hall_name + " cooling")});
+  }
   for (size_t i = 0; i < site.power.size(); ++i) {
     const std::string step = name_ + " power " + std::to_string(i);
     power_.push_back({day_stream(site.power[i].from, step + " from"), stream(site.power[i].megawatts, step)});
   }
+  racked_power_ = stream(plan_.state_power.racked, "racked power");
+  burn_in_power_ = stream(plan_.state_power.burn_in, "burn-in power");
+  repair_power_ = stream(plan_.state_power.repair, "repair power");
+  read_pipeline(site);
+}
+
+void SiteFigures::read_pipeline(const Site& site) {
   const Pipeline& pipeline = site.pipeline;
   rack_per_day_ = stream(pipeline.rack_per_day, name_ + " rack per day");
   burn_in_days_ = stream(pipeline.burn_in_days, name_ + " burn-in days");
   burn_in_at_once_ = stream(pipeline.burn_in_at_once, name_ + " burn-in at once");
   first_pass_yield_ = stream(pipeline.first_pass_yield, name_ + " first pass yield");
   repair_days_ = stream(pipeline.repair_days, name_ + " repair days");
+  repairs_per_day_ = stream(pipeline.repairs_per_day, name_ + " repairs per day");
   repair_share_ = stream(pipeline.repair_share, name_ + " repair share");
   infant_excess_ = stream(pipeline.infant_excess, name_ + " infant excess");
   infant_days_ = stream(pipeline.infant_days, name_ + " infant days");
@@ -81,39 +117,50 @@ SiteFigures::Stream SiteFigures::day_stream(const PlanDate& date, const std::str
   return values;
 }
 
-SiteDraw SiteFigures::draw(size_t c) const {
+SiteDraw SiteFigures::draw(int column, bool failures_come_from_outside) const {
+  const auto c = size_t(column);
+  const auto share = [c](const Stream& stream) { return std::clamp(stream[c], 0.0, 1.0); };
   SiteDraw site;
   for (const Lot& lot : lots_)
     site.arrivals.push_back({lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]});
   for (const Change& hall : halls_) site.halls.push_back({hall.day[c], hall.amount[c]});
-  const double watts = facility_w_per_gpu(int(c));
+  const double watts = facility_w_per_gpu(column), heat_w = watts / std::max(pue_[c], 1.0);
   for (const Change& step : power_) site.power.push_back({step.day[c], std::max(step.amount[c], 0.0) * 1e6 / watts});
+  for (const Change& hall : cooling_)
+    site.cooling.push_back({hall.day[c], std::max(hall.amount[c], 0.0) * 1e6 / heat_w});
   if (!in_service_.empty()) site.in_service = in_service_[c];
   site.rack_per_day = rack_per_day_[c];
   site.burn_in_days = std::max(burn_in_days_[c], 0.0);
   site.burn_in_at_once = burn_in_at_once_[c];
   site.first_pass_yield = std::clamp(first_pass_yield_[c], 0.01, 1.0);
   site.repair_days = std::max(repair_days_[c], 0.0);
-  site.repairs_per_gpu_day = node_failures_per_day_[c] * std::clamp(repair_share_[c], 0.0, 1.0);
+  site.repairs_per_day = repairs_per_day_[c];
+  site.repairs_per_gpu_day = node_failures_per_day_[c] * share(repair_share_);
   site.infant_excess = std::max(infant_excess_[c], 0.0);
   site.infant_days = std::max(infant_days_[c], 0.1);
+  site.racked_power = share(racked_power_);
+  site.burn_in_power = share(burn_in_power_);
+  site.repair_power = share(repair_power_);
+  site.failures_come_from_outside = failures_come_from_outside;
   return site;
 }
 
-void SiteFigures::days(int column, std::vector<SiteDay>& out) const {
-  if (rented_) return rented_days(size_t(column), out);
-  bring_up(draw(size_t(column)), plan_.days(), out);
+// The owner of rented nodes swaps them at once.
+FleetFigures SiteFigures::fleet(int column, const FailureDraw& failures) const {
+  if (rented_) return {.failures = failures};
+  const auto c = size_t(column);
+  return {.failures = failures,
+          .repair_share = std::clamp(repair_share_[c], 0.0, 1.0),
+          .repair_days = std::max(repair_days_[c], 0.0),
+          .repairs_per_day = repairs_per_day_[c] / gpus_per_node_};
 }
 
-// Rented GPUs are in service while they are rented; the owner repairs them.
-void SiteFigures::rented_days(size_t c, std::vector<SiteDay>& out) const {
-  out.assign(size_t(plan_.days()), {});
-  for (size_t day = 0; day < out.size(); ++day) {
-    double gpus = in_service_.empty() ? 0 : in_service_[c];
-    for (const Lot& lot : lots_)
-      if (std::floor(lot.first_day[c]) <= double(day) && double(day) <= lot.last_day[c]) gpus += lot.gpus[c];
-    out[day].delivered = out[day].in_service = gpus;
-  }
+double SiteFigures::rented_gpus(int column, int day) const {
+  const auto c = size_t(column);
+  double gpus = in_service_.empty() ? 0 : in_service_[c];
+  for (const Lot& lot : lots_)
+    if (std::floor(lot.first_day[c]) <= day && day <= lot.last_day[c]) gpus += lot.gpus[c];
+  return gpus;
 }
 
 double SiteFigures::facility_w_per_gpu(int column) const {
@@ -122,44 +169,54 @@ double SiteFigures::facility_w_per_gpu(int column) const {
   return it_w_per_gpu_[c] * (1 + std::max(fabric_share_[c], 0.0)) * std::max(pue_[c], 1.0);
 }
 
-double SiteFigures::capital_usd_per_gpu(int column) const {
-  if (rented_ || lots_.empty()) return 0;
-  return lots_[0].usd[size_t(column)] / vendor_share_[size_t(column)];
+// A GPU with its share of everything around it.
+double SiteFigures::cluster_usd(const Lot& lot, size_t c) const {
+  if (node_usd_.empty()) return lot.usd[c] / vendor_share_[c];
+  return lot.usd[c] + node_usd_[c] + network_usd_[c] + building_usd_per_w_[c] * facility_w_per_gpu(int(c));
 }
 
-double SiteFigures::delivered_capital_usd(int column) const {
+double SiteFigures::capital_usd_per_gpu(int column) const {
+  return rented_ || lots_.empty() ? 0 : cluster_usd(lots_[0], size_t(column));
+}
+
+double SiteFigures::delivered_capital_usd(int column, int day) const {
   if (rented_) return 0;
   const auto c = size_t(column);
   double sum = 0;
-  for (const Lot& lot : lots_) {
-    const double span = std::max(std::floor(lot.last_day[c]) - std::floor(lot.first_day[c]) + 1, 1.0);
-    const double share = std::clamp((double(plan_.days()) - std::floor(lot.first_day[c])) / span, 0.0, 1.0);
-    sum += lot.gpus[c] * share * lot.usd[c] / vendor_share_[c];
-  }
+  for (const Lot& lot : lots_)
+    sum += cluster_usd(lot, c) *
+           arrived_by({{lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]}}, day);
   return sum;
 }
 
-double SiteFigures::rent_usd(int column) const {
+double SiteFigures::rent_usd(int column, int day) const {
   if (!rented_) return 0;
   const auto c = size_t(column);
   double sum = 0;
   for (const Lot& lot : lots_) {
     const double from = std::max(std::floor(lot.first_day[c]), 0.0);
-    const double until = std::min(std::floor(lot.last_day[c]) + 1, double(plan_.days()));
+    const double until = std::min(std::floor(lot.last_day[c]) + 1, double(day + 1));
     sum += lot.gpus[c] * lot.usd[c] * 24 * std::max(until - from, 0.0);
   }
   return sum;
 }
 
 double SiteFigures::gpus(int column) const {
-  double sum = in_service_.empty() ? 0 : in_service_[size_t(column)];
-  for (const Lot& lot : lots_) sum += lot.gpus[size_t(column)];
-  return sum;
+  const auto c = size_t(column);
+  double sum = in_service_.empty() ? 0 : in_service_[c];
+  for (const Lot& lot : lots_) sum += lot.gpus[c];
+  for (const Stream& moved : moved_here_) sum += moved[c];
+  for (const Stream& moved : moved_away_) sum -= moved[c];
+  return std::max(sum, 0.0);
 }
 
 double SiteFigures::most_gpus() const {
   double most = 0;
-  for (int column = 0; column <= draws_; ++column) most = std::max(most, gpus(column));
+  for (int column = 0; column <= draws_; ++column) {
+    double away = 0;  // still here at first
+    for (const Stream& moved : moved_away_) away += moved[size_t(column)];
+    most = std::max(most, gpus(column) + away);
+  }
   return most;
 }
 

@@ -1,6 +1,7 @@
-// One site of a plan over all columns: bring-up, training delivered, power and money.
+// One site of a plan: what all its columns share, and the report on them.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "cluster/plan_delivery.h"
@@ -10,45 +11,76 @@
 namespace farscale {
 
 // Fields of a timeline row, one value a column, summed over the sites.
-struct MonthColumns {
+struct RowColumns {
   int day = 0;
-  std::vector<double> delivered, stored, installed, in_service, power_mw, samples_per_s, delivered_per_s, samples;
-  MonthColumns(int last_day, size_t columns);
+  bool month_end = false;
+  std::vector<double> delivered, stored, installed, in_service, power_mw, samples_per_s, delivered_per_s, samples,
+      cost_usd;
+  RowColumns(int on_day, bool is_month_end, size_t columns);
+};
+
+// A job with a budget, as its site runs it.
+struct SiteJob {
+  const Job* job = nullptr;
+  const DeliveryCurve* curve = nullptr;
+  bool is_of_plan = true;                             // trains the plan's workload
+  std::vector<double> samples, gpu_hours, most_gpus;  // [column]; empty when not given
+  Outcome done_day, kept, used_hours;
 };
 
 class SiteRun {
  public:
-  SiteRun(const Plan& plan, size_t index, const RunOptions& options, PlanMachine machine);
-
-  // Runs one column and adds it to the months and to `fleet_stored`, the stored GPUs of all sites by day.
-  void run(int column, std::vector<MonthColumns>& months, std::vector<double>& fleet_stored);
+  SiteRun(const Plan& plan, size_t index, const RunOptions& options, const MachineSource& machines);
 
   SiteReport report();  // once all columns are run
+
+  const Plan& plan() const { return plan_; }
+  const Site& site() const { return site_; }
+  const RunOptions& options() const { return options_; }
+  const SiteFigures& figures() const { return figures_; }
+  const DeliveryCurve& curve() const { return curve_; }
+  int gpus_per_node() const { return machine_.gpus_per_node; }
+  double spare_share(int column) const { return spare_share_[size_t(column)]; }
+  int64_t jobs(double gpus) const;  // that a fleet of so many training GPUs is split into
   const std::vector<SiteDay>& nominal_days() const { return nominal_days_; }
   double ordered() const { return figures_.gpus(0); }
 
+  // What a column leaves behind; columns may run at the same time.
+  struct ColumnResult {
+    std::array<double, kTotalCount> totals{};
+    double target_day = 0;
+    double closed_form_samples = 0;
+    struct JobResult {
+      double done_day = 0, kept = 0, used_hours = 0;
+    };
+    std::vector<JobResult> jobs;
+    std::vector<SiteDay> days;  // of column 0 alone
+  };
+  void store(int column, ColumnResult result);
+  const std::vector<SiteJob>& site_jobs() const { return jobs_; }
+
  private:
   size_t columns() const { return size_t(options_.draws) + 1; }
-  double training_gpus(int column, double in_service) const;
-  int64_t jobs(double gpus) const;
-  double fleet_rate(int column, double in_service, bool kept) const;
-  void add_month(MonthColumns& month, size_t column, const SiteDay& day, double kept_per_s, double samples) const;
-  void add_money(int column, std::array<double, kTotalCount>& sum) const;
+  void read_jobs(const MachineSource& machines);
   std::vector<Period> periods() const;
   JobReport job() const;
   void add_rates(JobReport& job) const;
   void add_spares(JobReport& job) const;
+  void add_evidence(JobReport& job) const;
 
   const Plan& plan_;
+  size_t index_;
   const Site& site_;
   const RunOptions& options_;
   PlanMachine machine_;
   SiteFigures figures_;
   DeliveryCurve curve_;
   std::vector<double> spare_share_;
+  std::vector<std::unique_ptr<DeliveryCurve>> other_curves_;  // of jobs that train another workload
+  std::vector<SiteJob> jobs_;
   Outcomes outcomes_;
-  Outcome target_day_;
-  std::vector<SiteDay> days_, nominal_days_;
+  Outcome target_day_, closed_form_samples_;
+  std::vector<SiteDay> nominal_days_;
 };
 
 }  // namespace farscale

@@ -113,6 +113,10 @@ std::vector<SummaryRow> summary_rows() {
        [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }},
       {"goodput",
        [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); }},
+      {"useful by critical batch",
+       [](Report report, Job job) {
+         return report.plan.training.critical_batch ? percent_range(job.useful_share) : std::string("not asked");
+       }},
       {"samples/s kept",
        [](Report report, Job) {
          const FleetRates fleet = fleet_of(report);
@@ -140,16 +144,63 @@ std::string summary_block(const std::vector<PlanReport>& reports, size_t first, 
   return table.str();
 }
 
-std::string difference_of(const Outcome& from, const Outcome& to) {
-  std::vector<double> difference(from.columns.size());
-  int more = 0;
-  for (size_t c = 0; c < difference.size(); ++c) {
-    difference[c] = to.columns[c] - from.columns[c];
-    more += c > 0 && difference[c] > 0;
-  }
-  std::string text = si_range(estimate_of(difference));
-  if (difference.size() > 1) text += fmt::format(", more in {:.0f} %", 100.0 * more / double(difference.size() - 1));
+std::vector<double> differences(const Outcomes& from, const Outcomes& to, Total total) {
+  std::vector<double> columns = to[size_t(total)].columns;
+  for (size_t c = 0; c < columns.size(); ++c) columns[c] -= from[size_t(total)].columns[c];
+  return columns;
+}
+
+std::string difference_of(const Outcomes& from, const Outcomes& to, Total total) {
+  const std::vector<double> columns = differences(from, to, total);
+  const auto more = std::count_if(columns.begin() + 1, columns.end(), [](double value) { return value > 0; });
+  std::string text = si_range(estimate_of(columns));
+  if (columns.size() > 1) text += fmt::format(", more in {:.0f} %", 100.0 * double(more) / double(columns.size() - 1));
   return text;
+}
+
+const OrganisationOutcomes* find_organisation(const std::vector<OrganisationOutcomes>& all, const std::string& name) {
+  const auto found = std::find_if(all.begin(), all.end(), [&](const auto& one) { return one.name == name; });
+  return found == all.end() ? nullptr : &*found;
+}
+
+// Rows of an organisation that all plans have.
+void add_organisation(TextTable& table, const OrganisationOutcomes& base,
+                      const std::vector<std::vector<OrganisationOutcomes>>& others) {
+  for (const Total total : {Total::kSamples, Total::kServiceGpuDays, Total::kIdleGpuDays, Total::kStoredGpuDays,
+                            Total::kPeakStored, Total::kCostUsd}) {
+    std::vector<std::string> cells = {fmt::format("{}: {}", base.name, info(total).label)};
+    for (const auto& organisations : others) {
+      const OrganisationOutcomes* other = find_organisation(organisations, base.name);
+      if (!other) return;
+      cells.push_back(difference_of(base.outcomes, other->outcomes, total));
+    }
+    table.add(cells);
+  }
+}
+
+std::string gain_text(const Outcomes& from, const Outcomes& to, Total total, const std::string& unit) {
+  const Estimate change = estimate_of(differences(from, to, total));
+  if (change.p05 > 0) return fmt::format("gains {}", si_range(change, unit));
+  if (change.p95 < 0) return fmt::format("loses {}", si_range({-change.p95, -change.p50, -change.p05}, unit));
+  if (change.p05 == 0 && change.p95 == 0) return fmt::format("has the same {}", unit);
+  return fmt::format("may gain or lose: {}", si_range(change, unit));
+}
+
+// Who gains and loses, and what stands in a warehouse instead.
+std::string gains_text(const PlanReport& base, const PlanReport& other) {
+  std::string text;
+  const auto organisations = by_organisation(other);
+  for (const OrganisationOutcomes& one : by_organisation(base))
+    if (const OrganisationOutcomes* then = find_organisation(organisations, one.name))
+      text += fmt::format("{}: {}; {}.\n", one.name,
+                          gain_text(one.outcomes, then->outcomes, Total::kServiceGpuDays, "GPU-days in service"),
+                          gain_text(one.outcomes, then->outcomes, Total::kSamples, "samples"));
+  const auto stored = [](const PlanReport& report, Total total) {
+    return si_range(report.outcomes[size_t(total)].estimate);
+  };
+  return text + fmt::format("In a warehouse on the worst day: {} GPUs in {}, {} in {}; GPU-days there: {} and {}.\n",
+                            stored(base, Total::kPeakStored), base.plan.name, stored(other, Total::kPeakStored),
+                            other.plan.name, stored(base, Total::kStoredGpuDays), stored(other, Total::kStoredGpuDays));
 }
 
 }  // namespace
@@ -177,35 +228,27 @@ std::string difference_text(const std::vector<PlanReport>& reports) {
   if (reports.size() < 2) return "";
   const PlanReport& base = reports.front();
   std::vector<std::string> header = {"more than " + base.plan.name};
-  for (size_t i = 1; i < reports.size(); ++i) header.push_back(reports[i].plan.name);
+  std::vector<std::vector<OrganisationOutcomes>> organisations;
+  for (size_t i = 1; i < reports.size(); ++i) {
+    header.push_back(reports[i].plan.name);
+    organisations.push_back(by_organisation(reports[i]));
+  }
   TextTable table(header);
   for (const Total total : {Total::kSamples, Total::kServiceGpuDays, Total::kIdleGpuDays, Total::kStoredGpuDays,
-                            Total::kEnergyMwh, Total::kCostUsd, Total::kWrittenOffUsd}) {
-    std::vector<std::string> cells = {fmt::format("{}", info(total).key)};
-    std::replace(cells[0].begin(), cells[0].end(), '_', ' ');
+                            Total::kPeakStored, Total::kEnergyMwh, Total::kCostUsd, Total::kWrittenOffUsd}) {
+    std::vector<std::string> cells = {info(total).label};
     for (size_t i = 1; i < reports.size(); ++i)
-      cells.push_back(difference_of(base.outcomes[size_t(total)], reports[i].outcomes[size_t(total)]));
+      cells.push_back(difference_of(base.outcomes, reports[i].outcomes, total));
     table.add(cells);
   }
-  for (const OrganisationOutcomes& one : by_organisation(base))
-    for (const Total total : {Total::kSamples, Total::kServiceGpuDays, Total::kStoredGpuDays}) {
-      std::vector<std::string> cells = {fmt::format("{}: {}", one.name, info(total).key)};
-      std::replace(cells[0].begin(), cells[0].end(), '_', ' ');
-      bool shared = base.sites.size() > 1;
-      for (size_t i = 1; i < reports.size(); ++i) {
-        bool found = false;
-        for (const OrganisationOutcomes& other : by_organisation(reports[i]))
-          if (other.name == one.name) {
-            cells.push_back(difference_of(one.outcomes[size_t(total)], other.outcomes[size_t(total)]));
-            found = true;
-          }
-        shared = shared && found;
-      }
-      if (shared) table.add(cells);
-    }
-  return table.str() +
-         "Differences draw by draw over common random numbers: median (5th–95th percentile), and the share "
-         "of draws in which the plan has more.\n";
+  if (base.sites.size() > 1)
+    for (const OrganisationOutcomes& one : by_organisation(base)) add_organisation(table, one, organisations);
+  std::string text = table.str() +
+                     "Differences draw by draw over common random numbers: median (5th–95th percentile), and the "
+                     "share of draws in which the plan has more.\n";
+  for (size_t i = 1; i < reports.size(); ++i)
+    text += fmt::format("\n{} instead of {}:\n{}", reports[i].plan.name, base.plan.name, gains_text(base, reports[i]));
+  return text;
 }
 
 }  // namespace farscale

@@ -52,14 +52,32 @@ std::string header_text(const PlanReport& report) {
 }
 
 std::string timeline_text(const PlanReport& report) {
-  TextTable table({"at the end of", "delivered", "stored", "installed", "in service", "power MW", "samples/s",
-                   "goodput", "samples kept", "waits for"});
-  for (const TimelineRow& row : report.timeline)
-    table.add({iso_date(row.date), format_count(row.delivered.p50), format_count(row.stored.p50),
-               format_count(row.installed.p50), count_range(row.in_service), digits(row.power_mw.p50),
-               si_range(row.samples_per_s), percent_range(row.goodput), si_range(row.samples),
-               row.bottleneck == Bottleneck::kNone ? "" : std::string(name(row.bottleneck))});
+  const std::optional<Quantity>& one = report.plan.training.samples_per_training;
+  std::vector<std::string> header = {"at the end of", "delivered", "stored",  "installed",       "in service",
+                                     "power MW",      "samples/s", "goodput", "kept that month", "waits for"};
+  if (one) header.insert(header.end() - 1, "trainings");
+  TextTable table(header);
+  for (const TimelineRow& row : report.timeline) {
+    if (!row.month_end) continue;
+    std::vector<std::string> cells = {iso_date(row.date),
+                                      format_count(row.delivered.p50),
+                                      format_count(row.stored.p50),
+                                      format_count(row.installed.p50),
+                                      count_range(row.in_service),
+                                      digits(row.power_mw.p50),
+                                      si_range(row.samples_per_s),
+                                      percent_range(row.goodput),
+                                      si_range(row.samples_in_month)};
+    if (one) cells.push_back(range_of(row.samples_in_month, one->value.p50, ""));
+    cells.emplace_back(row.bottleneck == Bottleneck::kNone ? "" : name(row.bottleneck));
+    table.add(cells);
+  }
   return table.str();
+}
+
+Estimate scaled(const Outcome& outcome, double factor) {
+  const Estimate& value = outcome.estimate;
+  return {value.p05 * factor, value.p50 * factor, value.p95 * factor};
 }
 
 std::string totals_text(const PlanReport& report) {
@@ -67,13 +85,11 @@ std::string totals_text(const PlanReport& report) {
   const Outcome& samples = report.outcomes[size_t(Total::kSamples)];
   Outcome unit_cost = report.outcomes[size_t(Total::kWrittenOffUsd)];
   for (size_t c = 0; c < unit_cost.columns.size(); ++c) unit_cost.columns[c] /= std::max(samples.columns[c], 1.0) / 1e6;
+  unit_cost.estimate = estimate_of(unit_cost.columns);
   TextTable table({"in all", ""});
   table.add({"samples kept", si_range(at(Total::kSamples))});
-  if (report.plan.training.samples_per_training) {
-    Outcome trainings = samples;
-    for (double& value : trainings.columns) value /= report.plan.training.samples_per_training->value.p50;
-    table.add({"full trainings", range_of(estimate_of(trainings.columns), 1, "")});
-  }
+  const std::optional<Quantity>& one = report.plan.training.samples_per_training;
+  if (one) table.add({"full trainings", range_of(scaled(samples, 1 / one->value.p50), 1, "")});
   table.add({"95 % of the fleet in service", date_range(report.plan, at(Total::kCompleteDay))});
   table.add({"GPU-days in service", si_range(at(Total::kServiceGpuDays))});
   table.add({"GPU-days idle", si_range(at(Total::kIdleGpuDays))});
@@ -86,7 +102,10 @@ std::string totals_text(const PlanReport& report) {
     running.columns[c] += report.outcomes[size_t(Total::kRentUsd)].columns[c];
   table.add({"energy and rent", usd_range(estimate_of(running.columns))});
   table.add({"written off while GPUs stood idle", usd_range(at(Total::kIdleUsd))});
-  table.add({"cost of a million samples, capital written off", range_of(estimate_of(unit_cost.columns), 1, "USD")});
+  if (one) table.add({"cost of a training, capital written off", usd_range(scaled(unit_cost, one->value.p50 / 1e6))});
+  table.add({"node failures", si_range(at(Total::kFailures))});
+  table.add({"  of them repaired", si_range(at(Total::kRepairs))});
+  table.add({"cost of a million samples, capital written off", range_of(unit_cost.estimate, 1, "USD")});
   return table.str();
 }
 
@@ -102,6 +121,31 @@ std::string periods_text(const PlanReport& report) {
     if (!line.empty()) text += fmt::format("{} waits for: {}.\n", site.name, line);
   }
   return text;
+}
+
+std::string jobs_text(const PlanReport& report) {
+  TextTable table({"job", "at", "trains", "done", "samples", "GPU-hours"});
+  for (const SiteReport& site : report.sites)
+    for (const BudgetedJob& job : site.jobs)
+      table.add({job.name, site.name, job.workload, date_range(report.plan, job.done_day), si_range(job.samples),
+                 si_range(job.gpu_hours)});
+  return table.empty() ? "" : fmt::format("\n{}", table.str());
+}
+
+// Failures as they were played, beside what the closed form says of the same draws.
+std::string events_text(const PlanReport& report) {
+  if (!report.options.events) return "";
+  double played = 0, closed = 0;
+  for (const SiteReport& site : report.sites) {
+    played += site.outcomes[size_t(Total::kSamples)].estimate.p50;
+    closed += site.closed_form_samples.estimate.p50;
+  }
+  return fmt::format(
+      "Every failure and repair played as an event: {} failures, {} repairs, {} job-days without a spare; samples "
+      "kept {:+.2f} % of what Daly's closed form gives.\n",
+      si_range(report.outcomes[size_t(Total::kFailures)].estimate),
+      si_range(report.outcomes[size_t(Total::kRepairs)].estimate),
+      si_range(report.outcomes[size_t(Total::kWaitingDays)].estimate), 100 * (played / std::max(closed, 1e-300) - 1));
 }
 
 std::string organisations_text(const PlanReport& report) {
@@ -179,6 +223,11 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
                                 format_count(double(job.job_gpus)), si_range(job.delivered_per_s, "samples/s"), gpus,
                                 si_range(job.one_job_delivered_per_s, "samples/s")));
   }
+  if (plan.training.critical_batch)
+    lines.push_back(
+        fmt::format("A job's batch of {} samples against the critical batch size: {} of the samples are of "
+                    "use; samples kept are those.",
+                    si_range({job.batch, job.batch, job.batch}), percent_range(job.useful_share)));
   if (job.peak_inside) {
     lines.push_back(
         fmt::format("More GPUs in one job deliver less beyond about {}: failures and restarts, communication "
@@ -216,7 +265,7 @@ std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report) {
 
 std::string plan_text(const PlanReport& report, bool with_evidence) {
   std::string text = header_text(report) + "\n" + timeline_text(report) + "\n" + totals_text(report);
-  text += organisations_text(report) + "\n" + periods_text(report);
+  text += organisations_text(report) + jobs_text(report) + "\n" + periods_text(report) + events_text(report);
   for (const SiteReport& site : report.sites)
     for (const std::string& line : verdicts(site, report.plan)) text += line + "\n";
   for (const std::string& note : report.plan.notes) text += "Note: " + note + "\n";

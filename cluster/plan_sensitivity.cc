@@ -1,0 +1,295 @@
+// The tornado: nominal runs with one input moved at a time.
+#include "cluster/plan_sensitivity.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+
+#include "cluster/plan_output.h"
+#include "kernels/error.h"
+#include "kernels/format.h"
+#include "kernels/suggest.h"
+
+namespace farscale {
+namespace {
+
+constexpr size_t kBars = 15;  // of a table
+constexpr int kHalfWidth = 18;
+
+// Machines that remember what they predicted: most inputs of a plan do not move a prediction.
+MachineSource remembering(const MachineSource& machines) {
+  const auto known = std::make_shared<std::map<std::string, PlanMachine>>();
+  return [machines, known](const std::string& workload, const Site& site) {
+    const auto p50 = [](const std::optional<Quantity>& figure) { return figure ? figure->value.p50 : 0; };
+    const std::string key = fmt::format("{} {} {} {}", workload, site.hardware, p50(site.network.pod_gpus),
+                                        p50(site.network.oversubscription));
+    const auto found = known->find(key);
+    if (found != known->end()) return found->second;
+    PlanMachine machine = machines(workload, site);
+    const auto predictions = std::make_shared<std::map<std::string, Prediction>>();
+    machine.predict = [predict = machine.predict, predictions](int64_t gpus, const PredictOptions& options) {
+      const std::string asked = fmt::format("{} {} {} {}", gpus, options.layout, options.draws, options.seed);
+      const auto at = predictions->find(asked);
+      return at != predictions->end() ? at->second : predictions->emplace(asked, predict(gpus, options)).first->second;
+    };
+    return known->emplace(key, std::move(machine)).first->second;
+  };
+}
+
+// An input of the machine model moves the rate of every job on that kind of machine.
+MachineSource with_rates(const MachineSource& machines, const std::string& hardware, double factor) {
+  return [=](const std::string& workload, const Site& site) {
+    PlanMachine machine = machines(workload, site);
+    if (site.hardware != hardware) return machine;
+    machine.predict = [predict = machine.predict, factor](int64_t gpus, const PredictOptions& options) {
+      Prediction prediction = predict(gpus, options);
+      Estimate& rate = prediction.samples_per_s;
+      rate = {rate.p05 * factor, rate.p50 * factor, rate.p95 * factor};
+      for (double& draw : prediction.samples_per_s_draws) draw *= factor;
+      return prediction;
+    };
+    return machine;
+  };
+}
+
+MachineSource with_node_power(const MachineSource& machines, const std::string& hardware, double watts) {
+  return [=](const std::string& workload, const Site& site) {
+    PlanMachine machine = machines(workload, site);
+    if (site.hardware == hardware) machine.node_power_w.value = {watts, watts, watts};
+    return machine;
+  };
+}
+
+class Tornado {
+ public:
+  Tornado(const Plan& plan, const SensitivityQuestion& question, uint64_t seed, const MachineSource& machines)
+      : plan_(plan), question_(question), options_{.draws = 0, .seed = seed}, machines_(remembering(machines)) {}
+
+  SensitivityAnswer run() {
+    answer_ = {.answer = question_.answer, .unit = question_.unit, .base = ask(plan_, machines_)};
+    move_figures();
+    for (const Site& site : plan_.sites) move_machine(site);
+    std::erase_if(answer_.bars, [](const SensitivityBar& bar) { return bar.swing() == 0; });
+    std::stable_sort(answer_.bars.begin(), answer_.bars.end(),
+                     [](const SensitivityBar& a, const SensitivityBar& b) { return a.swing() > b.swing(); });
+    return std::move(answer_);
+  }
+
+ private:
+  double ask(const Plan& plan, const MachineSource& machines) const { return question_.ask(plan, options_, machines); }
+
+  void add(const std::string& input, const Estimate& values, double low, double high) {
+    ++answer_.inputs;
+    answer_.bars.push_back({input, values, low, high});
+  }
+
+  double with_figure(const std::string& name, double Estimate::*percentile) const {
+    Plan moved = plan_;
+    visit_figures(moved, [&](const std::string& other, Quantity& figure) {
+      const double value = figure.value.*percentile;
+      if (other == name) figure.value = {value, value, value};
+    });
+    return ask(moved, machines_);
+  }
+
+  void move_figures() {
+    std::vector<std::string> done;
+    Plan copy = plan_;
+    visit_figures(copy, [&](const std::string& name, const Quantity& figure) {
+      if (figure.value.p05 == figure.value.p95 || std::find(done.begin(), done.end(), name) != done.end()) return;
+      done.push_back(name);
+      add(name, figure.value, with_figure(name, &Estimate::p05), with_figure(name, &Estimate::p95));
+    });
+  }
+
+  void move_machine(const Site& site) {
+    if (std::find(machines_done_.begin(), machines_done_.end(), site.hardware) != machines_done_.end()) return;
+    machines_done_.push_back(site.hardware);
+    const PlanMachine machine = machines_(plan_.training.workload, site);
+    const Estimate& watts = machine.node_power_w.value;
+    if (watts.p05 != watts.p95)
+      add(site.hardware + " node power", watts, ask(plan_, with_node_power(machines_, site.hardware, watts.p05)),
+          ask(plan_, with_node_power(machines_, site.hardware, watts.p95)));
+    if (!machine.sensitivities) return;
+    const PlanReport nominal = run_plan(plan_, options_, machines_);
+    const PredictOptions asked{.layout = plan_.training.layout, .draws = 100, .seed = options_.seed};
+    for (const Sensitivity& input : machine.sensitivities(nominal.largest_site().job.job_gpus, asked))
+      add(site.hardware + ": " + input.what, {},
+          ask(plan_, with_rates(machines_, site.hardware, 1 / (1 + input.low_share))),
+          ask(plan_, with_rates(machines_, site.hardware, 1 / (1 + input.high_share))));
+  }
+
+  const Plan& plan_;
+  const SensitivityQuestion& question_;
+  RunOptions options_;
+  MachineSource machines_;
+  std::vector<std::string> machines_done_;
+  SensitivityAnswer answer_;
+};
+
+std::string answer_value(double value, const SensitivityAnswer& answer, const Plan& plan) {
+  if (std::isinf(value)) return "no number";
+  if (answer.answer == info(Total::kCompleteDay).key) return date_range(plan, {value, value, value});
+  if (answer.unit == "USD") return usd_range({value, value, value});
+  return si_range({value, value, value}, answer.unit == "samples" ? "" : answer.unit);
+}
+
+// "   ▒▒▒│███": p05 left or right of the middle, p95 the other.
+std::string bar_text(const SensitivityBar& bar, double base, double scale) {
+  const auto cells = [&](double value) {
+    if (std::isinf(value)) return kHalfWidth;
+    return std::clamp(int(std::lround((value - base) / scale * kHalfWidth)), -kHalfWidth, kHalfWidth);
+  };
+  const int low = cells(bar.low), high = cells(bar.high);
+  std::string text;
+  for (int cell = -kHalfWidth; cell <= kHalfWidth; ++cell) {
+    if (cell == 0)
+      text += "│";
+    else if ((low < 0 && cell >= low && cell < 0) || (low > 0 && cell <= low && cell > 0))
+      text += "░";
+    else if ((high < 0 && cell >= high && cell < 0) || (high > 0 && cell <= high && cell > 0))
+      text += "█";
+    else
+      text += " ";
+  }
+  return text;
+}
+
+}  // namespace
+
+double SensitivityBar::swing() const { return std::isinf(low) && std::isinf(high) ? 0 : std::abs(high - low); }
+
+std::vector<std::string> total_keys() {
+  std::vector<std::string> keys;
+  for (size_t t = 0; t < kTotalCount; ++t) keys.emplace_back(info(Total(t)).key);
+  return keys;
+}
+
+SensitivityQuestion total_question(const std::string& key) {
+  const std::vector<std::string> keys = total_keys();
+  const auto found = std::find(keys.begin(), keys.end(), key);
+  if (found == keys.end()) {
+    std::vector<std::string> known = keys;
+    known.insert(known.end(), {"need", "budget"});
+    throw InputError("--sensitivity: " + unknown_name("answer", key, known));
+  }
+  const auto total = Total(found - keys.begin());
+  return {key, info(total).unit, [total](const Plan& plan, const RunOptions& options, const MachineSource& machines) {
+            return run_plan(plan, options, machines).outcomes[size_t(total)].estimate.p50;
+          }};
+}
+
+SensitivityAnswer answer_sensitivity(const Plan& plan, const SensitivityQuestion& question, uint64_t seed,
+                                     const MachineSource& machines) {
+  return Tornado(plan, question, seed, machines).run();
+}
+
+void visit_figures(Plan& plan, const std::function<void(const std::string&, Quantity&)>& visit) {
+  const auto maybe = [&visit](const std::string& name, std::optional<Quantity>& figure) {
+    if (figure) visit(name, *figure);
+  };
+  visit("spare share", plan.training.spare_share);
+  maybe("critical batch", plan.training.critical_batch);
+  FailureModel& failures = plan.failures;
+  visit("node failures per day", failures.node_failures_per_day);
+  visit("checkpoint", failures.checkpoint_s);
+  visit("checkpoint per 1000 nodes", failures.checkpoint_s_per_1000_nodes);
+  visit("restart", failures.restart_s);
+  visit("restart per 1000 nodes", failures.restart_s_per_1000_nodes);
+  visit("silent corruptions per day", failures.silent_per_node_day);
+  visit("silent corruption found", failures.silent_found_s);
+  visit("resync", failures.resync_s);
+  visit("job-wide failures", failures.job_wide_share);
+  visit("racked power", plan.state_power.racked);
+  visit("burn-in power", plan.state_power.burn_in);
+  visit("repair power", plan.state_power.repair);
+  visit("spare power", plan.state_power.spare);
+  Prices& prices = plan.prices;
+  if (!prices.parts) visit("vendor share", prices.vendor_share);
+  if (prices.parts) {
+    visit("node price", prices.parts->node_usd_per_gpu);
+    visit("network price", prices.parts->network_usd_per_gpu);
+    visit("building price", prices.parts->building_usd_per_mw);
+  }
+  visit("energy price", prices.usd_per_kwh);
+  visit("lifetime", prices.lifetime_years);
+  for (Site& site : plan.sites) {
+    maybe(site.name + " in service", site.in_service);
+    maybe(site.name + " oversubscription", site.network.oversubscription);
+    visit(site.name + " pue", site.pue);
+    visit(site.name + " fabric share", site.fabric_share);
+    for (size_t i = 0; i < site.power.size(); ++i) {
+      visit(fmt::format("{} power {} from", site.name, i + 1), site.power[i].from.days);
+      visit(fmt::format("{} power {}", site.name, i + 1), site.power[i].megawatts);
+    }
+    for (Hall& hall : site.halls) {
+      visit(fmt::format("{} {} ready", site.name, hall.name), hall.ready.days);
+      visit(fmt::format("{} {} places", site.name, hall.name), hall.gpus);
+      maybe(fmt::format("{} {} cooling", site.name, hall.name), hall.cooling_mw);
+    }
+    Pipeline& p = site.pipeline;
+    visit(site.name + " rack per day", p.rack_per_day);
+    visit(site.name + " burn-in days", p.burn_in_days);
+    visit(site.name + " burn-in at once", p.burn_in_at_once);
+    visit(site.name + " first pass yield", p.first_pass_yield);
+    visit(site.name + " repair days", p.repair_days);
+    visit(site.name + " repairs per day", p.repairs_per_day);
+    visit(site.name + " repair share", p.repair_share);
+    visit(site.name + " infant excess", p.infant_excess);
+    visit(site.name + " infant days", p.infant_days);
+  }
+  for (Delivery& delivery : plan.deliveries) {
+    visit(delivery.name + " dates", delivery.first.days);
+    if (delivery.last) visit(delivery.name + " dates", delivery.last->days);
+    maybe(delivery.name + " per day", delivery.per_day);
+    if (delivery.budget_usd)
+      visit(delivery.name + " budget", *delivery.budget_usd);
+    else
+      visit(delivery.name + " gpus", delivery.gpus);
+    visit("price of " + plan.sites[delivery.site].hardware, delivery.usd_per_gpu);
+  }
+  for (Rental& rental : plan.rentals) {
+    const Site& site = plan.sites[rental.site];
+    visit(site.name + " from", rental.from.days);
+    if (rental.until) visit(site.name + " until", rental.until->days);
+    visit(site.name + " gpus", rental.gpus);
+    visit("rent of " + site.hardware, rental.usd_per_gpu_hour);
+  }
+  for (Transfer& transfer : plan.transfers) {
+    visit(transfer.name + " date", transfer.date.days);
+    visit(transfer.name + " gpus", transfer.gpus);
+    visit(transfer.name + " transit days", transfer.transit_days);
+  }
+  for (Job& job : plan.jobs) {
+    maybe(job.name + " samples", job.samples);
+    maybe(job.name + " GPU-hours", job.gpu_hours);
+    maybe(job.name + " most GPUs", job.most_gpus);
+  }
+}
+
+std::string sensitivity_text(const SensitivityAnswer& answer, const Plan& plan) {
+  std::string text = fmt::format(
+      "{} of {}, every input at its median: {}. One input at a time at its 5th (░) and 95th percentile (█):\n",
+      answer.answer, plan.name, answer_value(answer.base, answer, plan));
+  if (answer.bars.empty()) return text + "none of the inputs that have a range moves it.\n";
+  double scale = 0;
+  for (const SensitivityBar& bar : answer.bars)
+    for (const double value : {bar.low, bar.high})
+      if (std::isfinite(value)) scale = std::max(scale, std::abs(value - answer.base));
+  TextTable table({"input", "", "at its 5th", "at its 95th"});
+  for (size_t i = 0; i < std::min(kBars, answer.bars.size()); ++i) {
+    const SensitivityBar& bar = answer.bars[i];
+    table.add({bar.input, bar_text(bar, answer.base, std::max(scale, 1e-300)), answer_value(bar.low, answer, plan),
+               answer_value(bar.high, answer, plan)});
+  }
+  text += table.str();
+  const size_t rest = answer.bars.size() - std::min(kBars, answer.bars.size());
+  return text + fmt::format("{}{} inputs were moved, {} move nothing.\n",
+                            rest > 0 ? fmt::format("{} more move it less; --json lists them. ", rest) : "",
+                            answer.inputs, answer.inputs - int(answer.bars.size()));
+}
+
+}  // namespace farscale
