@@ -130,6 +130,12 @@ void add_collectives(const CollectiveEntry& entry, const ExpandOptions& options,
   }
 }
 
+// "zero=1 sync_bn=1" -> "zero=1_sync_bn=1"
+std::string joined_words(std::string text) {
+  std::replace(text.begin(), text.end(), ' ', '_');
+  return text;
+}
+
 void add_steps(const StepEntry& entry, const Workload* workload, const ExpandOptions& options, std::vector<Case>& out) {
   if (workload == nullptr) return;
   const std::string scale = entry.scale > 0 ? trimmed(entry.scale) : "auto";
@@ -138,6 +144,8 @@ void add_steps(const StepEntry& entry, const Workload* workload, const ExpandOpt
   if (!entry.type.empty()) name += "/" + entry.type;
   if (!entry.fused) name += "/eager";
   if (entry.bucket_rule != "pytorch") name += "/" + entry.bucket_rule;
+  if (!entry.layout.empty()) name += fmt::format("/{}", joined_words(entry.layout));
+  if (entry.input) name += "/input";
   name += fmt::format("/scale_{}/{}ranks", scale, options.ranks);
   out.push_back({.name = std::move(name),
                  .family = "step",

@@ -98,22 +98,52 @@ std::string exposed_text(const Record& record) {
                      format_seconds(interval.high));
 }
 
+std::string step_name(const Record& record) {
+  const auto text = [&](const char* key) {
+    const auto found = record.settings.find(key);
+    return found == record.settings.end() ? std::string() : found->second;
+  };
+  const std::string scale = text("scale");
+  return text("workload") + (scale.empty() || scale == "1" ? "" : " 1/" + scale);
+}
+
 std::string step_table(const Run& run) {
-  TextTable table({"step", "scale", "ranks", "compute only", "comm. only", "both", "±", "exposed", "of step",
-                   "scaled copy", "full size"});
+  TextTable times({"step", "p50", "±", "p95", "p99", "compute only", "comm. only", "exposed", "of step"});
+  TextTable rates({"step", "scaled copy", "full size", "frames/s", "MFU", "HFU", "input it takes"});
   for (const Record* record : of_family(run, "step")) {
-    const auto scale = record->settings.find("scale");
-    const auto workload = record->settings.find("workload");
-    table.add({workload == record->settings.end() ? record->name : workload->second,
-               scale == record->settings.end() || scale->second == "1" ? "full" : "1/" + scale->second,
-               std::to_string(run.ranks), counter_text(*record, "compute_only_s", format_seconds),
-               counter_text(*record, "communication_only_s", format_seconds),
-               counter_text(*record, "both_s", format_seconds), spread_text(*record), exposed_text(*record),
-               counter_text(*record, "exposed_share", format_percent),
-               counter_text(*record, "scaled_samples_per_s", samples_text),
-               counter_text(*record, "samples_per_s", samples_text)});
+    times.add({step_name(*record), counter_text(*record, "p50_s", format_seconds), spread_text(*record),
+               counter_text(*record, "p95_s", format_seconds), counter_text(*record, "p99_s", format_seconds),
+               counter_text(*record, "compute_only_s", format_seconds),
+               counter_text(*record, "communication_only_s", format_seconds), exposed_text(*record),
+               counter_text(*record, "exposed_share", format_percent)});
+    rates.add({step_name(*record), counter_text(*record, "scaled_samples_per_s", samples_text),
+               counter_text(*record, "samples_per_s", samples_text),
+               counter_text(*record, "frames_per_s", [](double rate) { return fmt::format("{:.3g}", rate); }),
+               counter_text(*record, "mfu", format_percent), counter_text(*record, "hfu", format_percent),
+               counter_text(*record, "input_bytes_per_s", [](double rate) { return format_si(rate, "B/s"); })});
   }
-  return table.empty() ? "" : table.str() + "\n";
+  return times.empty() ? "" : times.str() + "\n" + rates.str() + "\n";
+}
+
+// Each step's classes of kernels, and in words what a table has no room for.
+std::string step_details(const Run& run) {
+  std::string text;
+  for (const Record* record : of_family(run, "step")) {
+    TextTable classes({step_name(*record) + ": kernels", "share of compute", "slower beside communication"});
+    for (const auto& [key, share] : record->counters) {
+      if (!key.starts_with("share_") || key == "share_of_best_seen") continue;
+      const std::string kind = key.substr(6);
+      classes.add({kind, format_percent(share),
+                   counter_text(*record, "slowdown_" + kind, [](double times) { return format_percent(times - 1); })});
+    }
+    text += classes.str();
+    for (const char* key : {"late", "peak", "kernels", "micro_batch", "graph"}) {
+      const auto found = record->details.find(key);
+      if (found != record->details.end()) text += fmt::format("{}: {}\n", key, found->second);
+    }
+    text += "\n";
+  }
+  return text;
 }
 
 std::string start_table(const Run& run) {
@@ -148,8 +178,8 @@ std::string trouble(const Run& run) {
 std::string report_tables(const Run& run) {
   const std::string head = fmt::format("This machine: {}, backend {}, {} {}\n\n", run.device, run.backend, run.ranks,
                                        run.ranks == 1 ? "rank" : "ranks");
-  return head + gemm_table(run) + memory_table(run) + collective_table(run) + step_table(run) + start_table(run) +
-         trouble(run);
+  return head + gemm_table(run) + memory_table(run) + collective_table(run) + step_table(run) + step_details(run) +
+         start_table(run) + trouble(run);
 }
 
 int exit_code_of(const Run& run) {

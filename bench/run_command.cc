@@ -30,6 +30,7 @@ constexpr const char* kFooter =
     "Examples:\n"
     "  farscale run quick\n"
     "  farscale run node --only gemm,memory --out node7.json\n"
+    "  farscale run --only step --workload ./mine.toml --layout 'zero=1' --input\n"
     "  mpirun -np 2 farscale run quick --only collective --benchmark_filter='all_reduce.*1048576B'";
 
 void print(std::FILE* stream, const std::string& text) { std::fputs(text.c_str(), stream); }
@@ -174,6 +175,8 @@ void add_run_command(CLI::App& app, ExitCode& exit_code) {
   command->add_option("--out,-o", request->out, "result file (default: a new name in this folder)");
   command->add_option("--scale", request->scale,
                       "divide the step's FLOPs, bytes and gradients by this number, or auto");
+  command->add_option("--layout", request->layout, "of the step over all ranks: any of zero, sync_bn, ckpt, mb");
+  command->add_flag("--input", request->input, "copy the next step's input to the device beside every step");
   command->add_option("--budget", request->budget_s, "seconds of samples a case at most");
   command->add_flag("--json", request->json, "print one JSON document with all records");
   command->add_flag("--list", request->list, "print the names of the cases and end");

@@ -45,6 +45,7 @@ void check_request(const RunRequest& request, const GoogleFlags& flags) {
     }
   }
   scale_of(request);
+  check_step_layout(request.layout);
   if (request.budget_s != 0 && !(request.budget_s >= 1e-3 && request.budget_s <= 86400)) {
     throw InputError(fmt::format("--budget: expected seconds a case from 0.001 to 86400, found {}", request.budget_s));
   }
@@ -62,6 +63,8 @@ Suite read_suite(const RunRequest& request, const Agreement& agreement) {
   if (!request.workload.empty()) suite.workload = request.workload;
   for (StepEntry& step : suite.step) {
     if (!request.scale.empty()) step.scale = scale_of(request);
+    if (!request.layout.empty()) step.layout = request.layout;
+    step.input = step.input || request.input;
   }
   return suite;
 }

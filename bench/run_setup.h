@@ -24,6 +24,8 @@ struct RunRequest {
   std::vector<std::string> only;  // families; empty: all
   std::string out;                // "": default_result_name()
   std::string scale;              // of steps: "auto" or a number; "": the suite's
+  std::string layout;             // of steps; "": the suite's
+  bool input = false;             // of steps: copy inputs beside them
   double budget_s = 0;            // of each case; 0: the suite's
   bool json = false;
   bool list = false;

@@ -1,6 +1,8 @@
 // Reading suites. Every key is documented in bench/suites/README.md.
 #include "bench/suite.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
@@ -10,6 +12,7 @@
 #include "kernels/module.h"
 #include "kernels/strict_toml.h"
 #include "kernels/suggest.h"
+#include "workloads/workload.h"
 
 namespace farscale {
 namespace {
@@ -123,10 +126,19 @@ StepEntry read_step(const TomlTable& table, const Sampling& defaults) {
                   .micro_batch = table.integer("micro_batch", {0, 1e6}, 0),
                   .fused = table.flag("fused", true),
                   .bucket_rule = table.choice("bucket_rule", {"pytorch", "megatron", "deepspeed", "single"}, "pytorch"),
+                  .layout = table.text("layout", ""),
+                  .input = table.flag("input", false),
+                  .graph = table.flag("graph", true),
+                  .peak_flops_per_s = table.number("peak_flops_per_s", kNotNegative, 0),
                   .verify_s = table.number("verify_s", kNotNegative, 3),
                   .sampling = read_sampling(table, defaults)};
   if (entry.scale > 0 && entry.scale < 1) table.fail("scale", "expected 0 (chosen for the machine) or at least 1");
   if (!entry.type.empty()) read_name<NumberType>(table, "type", "", parse_number_type);
+  try {
+    check_step_layout(entry.layout);
+  } catch (const InputError& error) {
+    table.fail("layout", error.what());
+  }
   return entry;
 }
 
@@ -144,6 +156,14 @@ std::string_view name(InputData data) {
       return "constant";
   }
   return "";
+}
+
+void check_step_layout(const std::string& text) {
+  const Layout layout = parse_layout(text, 0);
+  const bool data_parallel = layout.dp * layout.tp * layout.pp * layout.cp * layout.ep == 1;
+  if (data_parallel && layout.hsdp_shard == 0 && layout.accumulation == 1 && layout.interleave == 1) return;
+  throw InputError(fmt::format(
+      "layout '{}': a step is run data parallel over all ranks: expected any of zero, sync_bn, ckpt and mb", text));
 }
 
 InputData parse_input_data(std::string_view text) {

@@ -54,7 +54,11 @@ struct StepEntry {
   int64_t micro_batch = 0;  // 0: the workload's default
   bool fused = true;
   std::string bucket_rule = "pytorch";
-  double verify_s = 3;  // time for checking the step's kernels one by one, largest first
+  std::string layout;  // "zero=1 sync_bn=1 ckpt=1 mb=2": what check_step_layout() lets through; dp is the ranks
+  bool input = false;  // copy the next step's input to the device beside every step
+  bool graph = true;   // also as one graph, where the backend has graphs
+  double peak_flops_per_s = 0;  // of one device, for MFU and HFU; 0: the best GEMM of the run, or one timed for it
+  double verify_s = 3;          // time for checking the step's kernels one by one, largest first
   Sampling sampling;
 };
 
@@ -80,6 +84,9 @@ Suite parse_suite(std::string_view text, const std::string& name);
 // The text of a shipped suite ("quick", "node", "full") or of a file. Throws InputError with the nearest name.
 std::string suite_text(const std::string& name_or_path);
 std::vector<std::string> shipped_suites();
+
+// Throws InputError unless a step of these ranks can be run so: data parallel with any of zero, sync_bn, ckpt and mb.
+void check_step_layout(const std::string& layout);
 
 InputData parse_input_data(std::string_view text);  // "normal", "zeros", "constant"; throws InputError
 std::string_view name(InputData data);

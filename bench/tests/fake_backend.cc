@@ -29,6 +29,7 @@ class FakeQueue final : public Queue {
   void synchronize() override { state_->now_s = std::max(state_->now_s, time()); }
 
   void spend(double seconds) {
+    if (!state_->replaying) state_->now_s += state_->behaviour.issue_s;
     const bool compute = role_ == QueueRole::kCompute;
     if (compute && state_->communication_s > state_->now_s) seconds *= state_->behaviour.slowdown;
     // Work handed to the communication queue cannot start before it was handed over.
@@ -37,7 +38,11 @@ class FakeQueue final : public Queue {
   }
 
  private:
-  double& time() { return role_ == QueueRole::kCompute ? state_->now_s : state_->communication_s; }
+  double& time() {
+    return role_ == QueueRole::kCompute ? state_->now_s
+           : role_ == QueueRole::kInput ? state_->input_s
+                                        : state_->communication_s;
+  }
   std::shared_ptr<FakeState> state_;
   QueueRole role_;
 };
@@ -88,6 +93,38 @@ class FakeOperation final : public Operation {
   int failing_runs_ = 0;
 };
 
+class FakeInput final : public Operation {
+ public:
+  explicit FakeInput(double seconds) : seconds_(seconds) {}
+  Verdict verify() override { return {true, 0, 0, "every byte compared"}; }
+  void run(Queue& queue) override { static_cast<FakeQueue&>(queue).spend(seconds_); }
+
+ private:
+  double seconds_;
+};
+
+// Keeps what was to be enqueued and does it again at each launch.
+class FakeRecording final : public Recording {
+ public:
+  FakeRecording(std::shared_ptr<FakeState> state, std::function<void()> enqueue)
+      : state_(std::move(state)), enqueue_(std::move(enqueue)) {}
+  void launch(Queue&) override {
+    state_->now_s += state_->behaviour.issue_s;
+    state_->replaying = true;
+    enqueue_();
+    state_->replaying = false;
+  }
+
+ private:
+  std::shared_ptr<FakeState> state_;
+  std::function<void()> enqueue_;
+};
+
+class FakeArena final : public Arena {
+ public:
+  double bytes() const override { return 0; }
+};
+
 class FakeBackend final : public Backend {
  public:
   explicit FakeBackend(std::shared_ptr<FakeState> state) : state_(std::move(state)) {}
@@ -95,7 +132,7 @@ class FakeBackend final : public Backend {
   DeviceReport device() const override {
     return {.backend = "fake",
             .name = "a fake",
-            .memory_bytes = 1e9,
+            .memory_bytes = state_->behaviour.memory_bytes,
             .cache_bytes = 1e6,
             .facts = {{"library", "none"}},
             .warnings = {}};
@@ -103,6 +140,9 @@ class FakeBackend final : public Backend {
   Maybe<std::unique_ptr<Operation>> prepare(const Problem& problem, const OperationSettings& settings) override {
     const std::string text = name(problem);
     if (asked_for(state_->behaviour.throws_preparing, text)) throw CallError("fake_alloc: out of memory (code 2)");
+    if (std::holds_alternative<ConvolutionProblem>(problem) && !state_->behaviour.convolutions) {
+      return Maybe<std::unique_ptr<Operation>>::absent("the fake has no convolutions");
+    }
     if (asked_for(state_->behaviour.absent, text)) {
       return Maybe<std::unique_ptr<Operation>>::absent("not supported by the fake");
     }
@@ -120,6 +160,16 @@ class FakeBackend final : public Backend {
     return broken ? std::numeric_limits<double>::quiet_NaN() : state_->now_s - start_s;
   }
   Telemetry telemetry() override { return state_->behaviour.telemetry; }
+  Maybe<std::unique_ptr<Operation>> prepare_input(int64_t bytes) override {
+    return std::unique_ptr<Operation>(std::make_unique<FakeInput>(double(bytes) / state_->behaviour.input_bytes_per_s));
+  }
+  Maybe<std::unique_ptr<Arena>> make_arena(const std::vector<Problem>&) override {
+    return std::unique_ptr<Arena>(std::make_unique<FakeArena>());
+  }
+  Maybe<std::unique_ptr<Recording>> record_graph(Queue&, const std::function<void()>& enqueue) override {
+    if (!state_->behaviour.graphs) return Maybe<std::unique_ptr<Recording>>::absent("the fake has no graphs");
+    return std::unique_ptr<Recording>(std::make_unique<FakeRecording>(state_, enqueue));
+  }
 
  private:
   std::shared_ptr<FakeState> state_;
@@ -129,6 +179,9 @@ class FakeBackend final : public Backend {
 
 double fake_seconds(const FakeBehaviour& behaviour, const Problem& problem) {
   if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return gemm->flops() / behaviour.flops_per_s;
+  if (const auto* convolution = std::get_if<ConvolutionProblem>(&problem)) {
+    return convolution->flops() / behaviour.flops_per_s / 2;
+  }
   if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return memory->bytes() / behaviour.bytes_per_s;
   return behaviour.latency_s + double(std::get<CollectiveProblem>(problem).bytes) / behaviour.bus_bytes_per_s;
 }
@@ -153,6 +206,7 @@ FakeBehaviour parse_behaviour(const std::string& text) {
     if (key == "throws") behaviour.throws_running = value;
     if (key == "no_time") behaviour.no_time = value;
     if (key == "jitter") behaviour.jitter = std::stod(value);
+    if (key == "memory") behaviour.memory_bytes = std::stod(value);
     if (key == "sleep") behaviour.real_sleep_s = std::stod(value);
   }
   return behaviour;

@@ -18,6 +18,11 @@ struct FakeBehaviour {
   double bus_bytes_per_s = 1e7;  // collectives: S over this, plus…
   double latency_s = 1e-4;       // …this
   double slowdown = 1;           // compute takes this many times longer while communication is under way
+  double input_bytes_per_s = 1e9;
+  double memory_bytes = 1e9;     // of the device
+  double issue_s = 0;            // the host's time to hand over one run; a graph takes it once
+  bool graphs = false;           // the step can be recorded
+  bool convolutions = false;     // run as such, at half the time of the GEMM
   double jitter = 0;             // times vary by +- this share, by a fixed sequence
   std::string wrong;             // problems whose name contains this verify as wrong
   std::string absent;            // …cannot be prepared, with a reason
@@ -35,6 +40,8 @@ struct FakeState {
   FakeBehaviour behaviour;
   double now_s = 0;            // of the compute queue and the calling thread
   double communication_s = 0;  // when the communication queue is done
+  double input_s = 0;          // and the input queue
+  bool replaying = false;      // a graph's work is enqueued without the host's time
   uint64_t sequence = 1;
   int runs = 0;
   int prepared = 0;

@@ -85,8 +85,87 @@ TEST(StepPlan, BucketsFollowTheirGradientsAndTheOptimizerIsLast) {
   EXPECT_LT(plan.blocking[0].after, plan.buckets[0].after);
   ASSERT_EQ(plan.notes.size(), 1u);
   EXPECT_THAT(plan.notes[0], testing::HasSubstr("over tp"));
-  for (const Message& bucket : plan.buckets) EXPECT_TRUE(plan.of_bucket[bucket.problem]);
+  for (const Message& bucket : plan.buckets) EXPECT_TRUE(plan.of_communication[bucket.problem]);
   EXPECT_TRUE(plan_step(small_step(), {.scale = 4, .ranks = 1}).buckets.empty());
+}
+
+// What compute waits for stands before the task that needs it, not at the end of the pass.
+TEST(StepPlan, BlockingCollectivesStandWhereTheirResultIsNeeded) {
+  LoweredStep step = small_step();
+  step.collectives = {
+      {.kind = CollectiveKind::kAllGather, .group = "dp", .bytes = 800, .before = 2},
+      {.kind = CollectiveKind::kAllReduce, .group = "dp", .bytes = 800, .pass = Pass::kDataGradient, .before = 3},
+      {.kind = CollectiveKind::kAllReduce, .group = "dp", .bytes = 4, .pass = Pass::kOptimizer, .before = 4}};
+  const StepPlan plan = plan_step(step, {.scale = 1, .ranks = 2});
+  ASSERT_EQ(plan.blocking.size(), 3u);
+  EXPECT_EQ(plan.launches[plan.blocking[0].after].problem, plan.launches[plan.optimizer_begin - 2].problem);
+  EXPECT_EQ(plan.blocking[0].after, plan.optimizer_begin - 2);
+  EXPECT_EQ(plan.blocking[1].after, plan.optimizer_begin - 1);
+  EXPECT_EQ(plan.blocking[2].after, plan.optimizer_begin);
+}
+
+// ZeRO: gradients are scattered, weights come before what needs them or after the optimizer.
+TEST(StepPlan, ShardedStepsScatterAndGather) {
+  const Workload workload = load_workload("resnet50");
+  const auto plan_of = [&](const std::string& layout) {
+    LoweringOptions options;
+    options.layout = parse_layout(layout, 4);
+    return plan_step(lower(workload, options), {.scale = 1024, .ranks = 4});
+  };
+  const auto kind = [](const StepPlan& plan, size_t problem) {
+    return std::get<CollectiveProblem>(plan.problems[problem]).kind;
+  };
+  const StepPlan plain = plan_of(""), first = plan_of("zero=1"), third = plan_of("zero=3");
+  for (const Message& bucket : plain.buckets) EXPECT_EQ(kind(plain, bucket.problem), CollectiveKind::kAllReduce);
+  for (const Message& bucket : first.buckets) EXPECT_EQ(kind(first, bucket.problem), CollectiveKind::kReduceScatter);
+  EXPECT_TRUE(first.gathers.empty());
+  EXPECT_EQ(kind(first, first.blocking.back().problem), CollectiveKind::kAllGather);
+  EXPECT_EQ(first.blocking.back().after, first.launches.size()) << "updated weights, after the optimizer";
+  ASSERT_GT(third.gathers.size(), third.buckets.size()) << "every unit before its forward and its backward";
+  for (size_t i = 1; i < third.gathers.size(); ++i) EXPECT_GE(third.gathers[i].needed, third.gathers[i - 1].needed);
+  EXPECT_NEAR(third.gradient_bytes, plain.gradient_bytes, 0.02 * plain.gradient_bytes);
+  EXPECT_TRUE(third.notes.empty()) << third.notes[0];
+}
+
+TEST(StepPlan, ConvolutionsRunAsSuchWhereTheDeviceHasThem) {
+  const LoweredStep step = lower(load_workload("resnet50"), {});
+  int asked = 0;
+  const auto three = [&](const ConvolutionProblem& problem) {
+    ++asked;
+    return problem.kernel == 3;
+  };
+  const StepPlan gemms = plan_step(step, {.scale = 1}), some = plan_step(step, {.scale = 1, .has_convolution = three});
+  EXPECT_GT(asked, 10);
+  EXPECT_EQ(gemms.convolution_flops, 0);
+  EXPECT_GT(some.convolution_flops, 0.3 * some.gemm_flops);
+  EXPECT_GT(some.convolution_proxies, 0.3 * some.gemm_flops);
+  EXPECT_NEAR(some.gemm_flops / gemms.gemm_flops, 1, 1e-9) << "the same FLOPs either way";
+  EXPECT_NEAR(some.gemm_flops / step.executed_flops, 1, 1e-3);
+  EXPECT_EQ(some.buckets.size(), gemms.buckets.size());
+  EXPECT_LT(some.launches.size(), gemms.launches.size()) << "a strided data gradient is one launch, not one a phase";
+  EXPECT_EQ(plan_step(step, {.scale = 4, .has_convolution = three}).convolution_flops, 0) << "scaled copies are GEMMs";
+}
+
+TEST(StepPlan, CausalAttentionRunsHalfOfItsSquare) {
+  StepTask task = gemm_task(Pass::kForward, 4000);
+  task.kind = KernelClass::kAttention;
+  task.gemm.n = 4000;
+  task.flops = task.gemm.flops() / 2;
+  LoweredStep step;
+  step.tasks = {task};
+  EXPECT_NEAR(plan_step(step, {}).gemm_flops / task.flops, 1, 0.01);
+}
+
+TEST(StepPlan, AnArenaHoldsTheLargestProductOnly) {
+  const StepPlan plan = plan_step(lower(load_workload("resnet50"), {}), {});
+  double largest = 0;
+  for (const Problem& problem : plan.problems) {
+    if (const auto* gemm = std::get_if<GemmProblem>(&problem)) largest = std::max(largest, gemm->bytes());
+  }
+  const double apart = operand_bytes(plan, false), together = operand_bytes(plan, true);
+  EXPECT_GT(apart, 10 * largest);
+  EXPECT_LT(together, 2 * largest + 300e6) << "and the memory passes";
+  EXPECT_GT(together, largest);
 }
 
 TEST(StepPlan, SmallPassesAreCarriedOverNotLost) {
@@ -112,10 +191,11 @@ struct Timed {
   std::vector<std::string> order;
 };
 
-std::vector<Timed> time_steps(int ranks, const std::function<void(int, FakeBehaviour&)>& behave) {
+std::vector<Timed> time_steps(int ranks, const std::function<void(int, FakeBehaviour&)>& behave, bool input = false) {
   return on_ranks<Timed>(ranks, [&](World& world) {
     LoweredStep step = small_step();
     step.collectives.clear();
+    step.decoded_bytes = 4e6;
     const StepPlan plan = plan_step(step, {.scale = 1, .ranks = world.size()});
     const auto state = std::make_shared<FakeState>();
     state->behaviour = {.flops_per_s = 4e8, .bytes_per_s = 1e12, .bus_bytes_per_s = 4e6, .latency_s = 0};
@@ -123,7 +203,7 @@ std::vector<Timed> time_steps(int ranks, const std::function<void(int, FakeBehav
     const auto backend = fake_backend(state);
     Lab lab{.world = world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
     Record record;
-    StepRun run(lab, plan, record);
+    StepRun run(lab, plan, {.input = input}, record);
     EXPECT_TRUE(run.ok()) << record.reason;
     Timed timed{run.time(StepMode::kComputeOnly), run.time(StepMode::kCommunicationOnly), {}, {}, {}};
     state->order.clear();
@@ -170,6 +250,81 @@ TEST(StepRun, SlowdownAndSkewAreSeen) {
   }
 }
 
+// Input of 4 MB beside a step of 7 s: hidden while it takes less, then the step waits for it.
+TEST(StepRun, LateInputIsWaitedFor) {
+  for (const auto& [rate, wait_s] : {std::pair{1e6, 0.0}, {4e5, 3.0}}) {
+    const auto timed = time_steps(
+        2, [&, rate = rate](int, FakeBehaviour& b) { b.input_bytes_per_s = rate; }, true);
+    EXPECT_NEAR(timed[0].both.own.input_wait_s, wait_s, 0.01);
+    EXPECT_NEAR(timed[0].both.total_s, 7 + wait_s, 0.01);
+    EXPECT_NEAR(timed[0].both.work_s, 7, 0.01);
+    EXPECT_NEAR(timed[0].compute.total_s, 5, 0.01) << "no input in it";
+  }
+}
+
+// Gathers go one unit ahead: the second is asked for when the first is needed.
+TEST(StepRun, WeightsComeBeforeTheirUnit) {
+  const auto world = single_world();
+  StepPlan plan = plan_step(small_step(), {.scale = 1, .ranks = 1});
+  plan.problems.push_back(CollectiveProblem{.kind = CollectiveKind::kAllGather, .bytes = 4000000, .ranks = 1});
+  plan.of_communication.push_back(true);
+  const size_t last = plan.optimizer_begin - 1, problem = plan.problems.size() - 1;
+  plan.gathers = {{.problem = problem, .needed = 0}, {.problem = problem, .needed = last}};
+  const auto state = std::make_shared<FakeState>();
+  state->behaviour = {.flops_per_s = 4e8, .bytes_per_s = 1e12, .bus_bytes_per_s = 4e6, .latency_s = 0};
+  const auto backend = fake_backend(state);
+  Lab lab{.world = *world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
+  Record record;
+  StepRun run(lab, plan, {}, record);
+  ASSERT_TRUE(run.ok()) << record.reason;
+  EXPECT_NEAR(run.time(StepMode::kBoth).total_s, 6, 0.01) << "1 s for the first, the second behind 3 s of compute";
+  EXPECT_NEAR(run.time(StepMode::kCommunicationOnly).total_s, 2, 0.01);
+}
+
+// A graph does the same work and takes the host's time once.
+TEST(StepRun, AGraphIsIssuedOnce) {
+  const auto world = single_world();
+  const StepPlan plan = plan_step(small_step(), {.scale = 1, .ranks = 1});
+  const auto state = std::make_shared<FakeState>();
+  state->behaviour = {.flops_per_s = 4e8, .bytes_per_s = 1e12, .issue_s = 0.5, .graphs = true};
+  const auto backend = fake_backend(state);
+  Lab lab{.world = *world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
+  Record record;
+  StepRun run(lab, plan, {}, record);
+  EXPECT_EQ(run.record_graph(), "");
+  const StepTiming eager = run.time(StepMode::kBoth), graph = run.time(StepMode::kGraph);
+  int64_t launches = 0;
+  for (const Launch& launch : plan.launches) launches += launch.count;
+  EXPECT_NEAR(eager.total_s - graph.total_s, 0.5 * double(launches - 1), 0.01);
+  EXPECT_GT(launches, 3);
+  EXPECT_NEAR(graph.total_s, 5.5, 0.01);
+  state->behaviour.graphs = false;
+  EXPECT_EQ(run.record_graph(), "the fake has no graphs");
+  StepRun none(lab, plan, {.graph = false}, record);
+  EXPECT_EQ(none.record_graph(), "not asked for");
+}
+
+// Traffic lasts until the class is done, and only the traffic slows it down.
+TEST(StepRun, AClassBesideTraffic) {
+  const auto slow = on_ranks<double>(2, [](World& world) {
+    LoweredStep step = small_step();
+    step.collectives.clear();
+    const StepPlan plan = plan_step(step, {.scale = 1, .ranks = world.size()});
+    const auto state = std::make_shared<FakeState>();
+    state->behaviour = {
+        .flops_per_s = 4e8, .bytes_per_s = 1e12, .bus_bytes_per_s = 4e6, .latency_s = 0, .slowdown = 1.4};
+    const auto backend = fake_backend(state);
+    Lab lab{.world = world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
+    Record record;
+    StepRun run(lab, plan, {}, record);
+    const double alone = run.time_class(KernelClass::kLinear).total_s;
+    EXPECT_NEAR(run.time_class(KernelClass::kLinear, 1).total_s, alone + 0.4 * 1 + 0.4 * 2, 0.01)
+        << "3 s of traffic: kernels that start under it, of 1 s and 2 s, are slower, the last is not";
+    return run.time_class(KernelClass::kLinear, 4).total_s / alone;
+  });
+  EXPECT_NEAR(slow[0], 1.4, 1e-6);
+}
+
 TEST(StepRun, OrderIsThatOfTheStep) {
   const auto order = time_steps(2, [](int, FakeBehaviour&) {})[0].order;
   const auto at = [&](const std::string& part) {
@@ -191,11 +346,11 @@ TEST(StepRun, FailuresAndWrongKernelsAreAgreed) {
     const auto backend = fake_backend(state);
     Lab lab{.world = world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
     Record record;
-    StepRun run(lab, plan, record);
+    StepRun run(lab, plan, {}, record);
     EXPECT_FALSE(run.verify(1e9, record));
     Record skipped;
     state->behaviour.absent = world.rank() == 0 ? "memory/copy" : "";
-    const StepRun none(lab, plan, skipped);
+    const StepRun none(lab, plan, {}, skipped);
     EXPECT_FALSE(none.ok());
     EXPECT_EQ(skipped.status, Status::kSkipped);
     EXPECT_THAT(skipped.reason, testing::HasSubstr("rank 0"));
@@ -214,7 +369,7 @@ TEST(StepRun, VerifySaysHowMuchItChecked) {
   const auto backend = fake_backend(state);
   Lab lab{.world = *world, .backend = *backend, .backend_name = "host", .clock = fake_clock(state)};
   Record record;
-  StepRun run(lab, plan, record);
+  StepRun run(lab, plan, {}, record);
   EXPECT_TRUE(run.verify(1e9, record));
   EXPECT_TRUE(record.verdict.correct);
   EXPECT_EQ(state->verified, static_cast<int>(plan.problems.size()));

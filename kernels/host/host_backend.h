@@ -21,6 +21,7 @@ class HostBackend final : public Backend {
   std::unique_ptr<Event> make_event() override;
   double time_s(Operation& operation, Queue& queue, int64_t runs) override;
   Telemetry telemetry() override;
+  Maybe<std::unique_ptr<Operation>> prepare_input(int64_t bytes) override;
 
   HostContext& context() { return context_; }  // for tests
 
