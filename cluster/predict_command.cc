@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cluster/collective_command.h"
 #include "cluster/commands.h"
 #include "cluster/goodput.h"
 #include "cluster/machine.h"
@@ -26,6 +27,7 @@ struct PredictArguments {
   std::string model;
   std::string hardware;
   std::string gpus;
+  CollectiveQuestion collective;
   PredictOptions options;
   bool explain = false;
   bool as_json = false;
@@ -219,7 +221,19 @@ PredictOptions options_of(const PredictArguments& arguments) {
   return options;
 }
 
+void run_predict_collective(const PredictArguments& arguments) {
+  if (!arguments.workload.empty()) throw InputError("predict takes --workload or --collective, not both");
+  CollectiveQuestion question = arguments.collective;
+  question.model = arguments.model;
+  question.ranks = parse_sizes(arguments.gpus);
+  question.as_json = arguments.as_json;
+  predict_collective(question);
+}
+
 void run_predict(const PredictArguments& arguments) {
+  if (!arguments.collective.kind.empty()) return run_predict_collective(arguments);
+  if (arguments.workload.empty())
+    throw InputError("predict needs --workload (farscale list workloads) or --collective");
   if (arguments.model.empty() == arguments.hardware.empty()) {
     throw InputError(
         "predict needs one of --model (a file of `farscale fit`) and --hardware (see `farscale list hardware`)");
@@ -262,11 +276,15 @@ void add_predict_command(CLI::App& app, ExitCode&) {
       app.add_subcommand("predict", "step time, scaling and its range for a workload on 1 to 300,000 GPUs");
   command->footer(
       "example: farscale predict --workload hydranet-regnety16gf --hardware h100-sxm --gpus 8,512,50000 --explain");
-  command->add_option("--workload", arguments->workload, "shipped name or TOML file (farscale list workloads)")
-      ->required();
+  command->add_option("--workload", arguments->workload, "shipped name or TOML file (farscale list workloads)");
   command->add_option("--model", arguments->model, "model file written by farscale fit");
   command->add_option("--hardware", arguments->hardware, "shipped name or TOML file (farscale list hardware)");
   command->add_option("--gpus", arguments->gpus, "sizes: 8,512,50000 or 8,64,...,300000")->required();
+  command->add_option("--collective", arguments->collective.kind, "instead of a workload: all_reduce, … as fitted");
+  command->add_option("--bytes", arguments->collective.bytes, "of --collective: sizes, 1048576,4194304")
+      ->delimiter(',');
+  command->add_option("--network", arguments->collective.network,
+                      "of --collective: \"per_leaf=4 oversubscription=2 order=interleaved slowest=0.25\"");
   command
       ->add_option("--layout", arguments->options.layout,
                    "auto, or \"dp=.. tp=.. pp=.. cp=.. ep=.. zero=.. hsdp=.. mb=.. accum=..\"")

@@ -158,10 +158,10 @@ class Lab:
         call(TESTBED, "down")
         call(TESTBED, "up", "--hosts", max(UNSEEN), *options)
 
-    def measure(self, suite, ranks, *options):
+    def measure(self, suite, ranks, *options, only="gemm,memory,collective,step"):
         result = self.path(f"{ranks}-hosts")
-        call(TESTBED, "run", "--prompt", "--limit", "90", "--ranks", ranks, *options, "--", "farscale", "run", suite, "--out",
-             result)
+        call(TESTBED, "run", "--prompt", "--limit", "90", "--ranks", ranks, *options, "--",
+             "farscale", "run", suite, "--only", only, "--out", result)
         return result
 
     def fit(self, suite, ranks, *options):
@@ -181,14 +181,12 @@ def predict_all_reduce(model, ranks, sizes, network=""):
 
 
 def records(result):
-    return [row for row in json.loads(result.read_text())["benchmarks"] if "farscale" in row]
+    return [row["farscale"] for row in json.loads(result.read_text())["benchmarks"] if "farscale" in row]
 
 
 def all_reduce_times(result):
     """{bytes: median seconds}"""
-    rows = {row["farscale"]["problem"]["bytes"]: row["farscale"] for row in records(result)
-            if row["farscale"].get("family") == "collective"}
-    return {size: statistics.median(row["samples_s"]) for size, row in rows.items()}
+    return {row["problem"]["bytes"]: statistics.median(row["samples_s"]) for row in records(result)}
 
 
 def grown(lab, model, sizes, what, tolerance):
@@ -197,7 +195,7 @@ def grown(lab, model, sizes, what, tolerance):
     suite = lab.collectives(sizes, sample=0.1)
     claims = []
     for ranks in UNSEEN:
-        measured = all_reduce_times(lab.measure(suite, ranks))
+        measured = all_reduce_times(lab.measure(suite, ranks, only="collective"))
         claims += [Claim(f"{what}, {ranks} hosts, {size // KIB} KiB", predicted[ranks, size], measured[size], tolerance)
                    for size in sizes]
     return claims
@@ -218,7 +216,7 @@ def latency(lab):
 def on_network(lab, model, what, network, *options):
     size = 512 * KIB
     predicted = predict_all_reduce(model, [16], [size], network)[16, size]
-    measured = all_reduce_times(lab.measure(lab.collectives([size]), 16, *options))[size]
+    measured = all_reduce_times(lab.measure(lab.collectives([size]), 16, *options, only="collective"))[size]
     return Claim(f"{what}, 16 hosts, {size // KIB} KiB", predicted, measured, 0.10)
 
 
@@ -241,13 +239,12 @@ def step(lab):
     lab.up("--host-rate", "80mbit")
     workload = lab.write("workload", STEP_WORKLOAD)
     suite = lab.write("step", STEP_SUITE.format(workload=workload))
-    model = lab.fit(suite, (2, 4), "--pace", PACE)
+    model = lab.fit(suite, FITTED_ON, "--pace", PACE)
     text = call(FARSCALE, "predict", "--workload", workload, "--model", model, "--gpus", ",".join(map(str, UNSEEN)), "--json")
     claims = []
     for row in json.loads(text)["predictions"]:
         ranks = row["gpus"]
-        (record,) = [one["farscale"] for one in records(lab.measure(suite, ranks, "--pace", PACE))
-                     if one["farscale"].get("family") == "step"]
+        (record,) = records(lab.measure(suite, ranks, "--pace", PACE, only="step"))
         series = {name: statistics.median(values) for name, values in record["series_s"].items() if values}
         claims.append(Claim(f"step with overlap, {ranks} hosts", row["step_time_s"], series["both"], 0.10))
         apart_s = series["compute_only"] + series["communication_only"]
