@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <cmath>
 
 #include "cluster/predictor.h"
 #include "kernels/error.h"
@@ -219,7 +221,7 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
   const size_t refined = std::min(kRefined, all.size());
   for (size_t i = 0; i < refined && all[i].samples_per_s > 0; ++i) {
     const Choice base = all[i].choice;
-    for (const int64_t chunks : {int64_t{2}, int64_t{4}}) {
+    for (const int64_t chunks : {int64_t{2}, int64_t{4}, int64_t{8}}) {
       if (base.layout.pp == 1 || base.layout.accumulation % base.layout.pp != 0) break;
       Choice chunked = base;
       chunked.layout.interleave = chunks;

@@ -18,9 +18,8 @@ namespace {
 // what fits to a quarter of the ranks miss on published tables.
 constexpr double kSpreadPerDoubling = 0.08;
 
-double doublings_beyond(const Machine::Data& machine, int64_t gpus) {
-  const int64_t known = machine.fitted_ranks > 0 ? machine.fitted_ranks : machine.collectives.published_ranks;
-  return known > 0 && gpus > known ? std::log2(double(gpus) / double(known)) : 0;
+double known_ranks(const Machine::Data& machine) {
+  return double(machine.fitted_ranks > 0 ? machine.fitted_ranks : machine.collectives.published_ranks);
 }
 
 Estimate estimate_of(std::vector<double>& values) {
@@ -123,14 +122,14 @@ StepConditions Predictor::conditions_of(const MachineDraw& draw, const StepProfi
                          draw.tail * upper_generalised_pareto(options_.eject, draw.shape);
     straggling.step = std::min(straggling.step, std::max(0.0, bound) * draw.persistent + of_teams * passing);
   }
-  StepConditions conditions{
-      .factors = draw.factors,
-      .overhead = draw.overhead * draw.residual,
-      .interference = draw.interference,
-      .communication = std::exp(kSpreadPerDoubling * doublings_beyond(machine_.data(), gpus) * draw.extrapolation),
-      .straggling = straggling,
-      .input_bytes_per_s = options_.input_bytes_per_s,
-      .links = &draw.links};
+  StepConditions conditions{.factors = draw.factors,
+                            .overhead = draw.overhead * draw.residual,
+                            .interference = draw.interference,
+                            .extrapolation = kSpreadPerDoubling * draw.extrapolation,
+                            .known_ranks = known_ranks(machine_.data()),
+                            .straggling = straggling,
+                            .input_bytes_per_s = options_.input_bytes_per_s,
+                            .links = &draw.links};
   for (size_t i = 0; i < kComponents; ++i) {
     if (step.unfamiliar[i] > 0) conditions.factors[i] *= std::exp(draw.unfamiliar * step.unfamiliar[i]);
   }
@@ -284,10 +283,14 @@ std::vector<CollectiveNote> Predictor::communication_notes(int64_t gpus) {
     }
     const CollectiveCost cost = collective_cost(one.kind, median_.links, group);
     const CostLine& best = cost.best(one.bytes);
-    notes.push_back({fmt::format("{} of {} over {} ranks in {} {}", name(one.kind), format_bytes(one.bytes),
-                                 format_count(double(group.ranks)), format_count(double(group.domains())),
-                                 group.domains() == 1 ? "domain" : "domains"),
-                     std::string(best.algorithm), cost.at(one.bytes), best.holds(one.bytes)});
+    CollectiveNote note{fmt::format("{} of {} over {} ranks in {} {}", name(one.kind), format_bytes(one.bytes),
+                                    format_count(double(group.ranks)), format_count(double(group.domains())),
+                                    group.domains() == 1 ? "domain" : "domains"),
+                        std::string(best.algorithm), cost.at(one.bytes), best.holds(one.bytes)};
+    // Sizes that print alike are shown once.
+    const bool alike =
+        std::any_of(notes.begin(), notes.end(), [&](const CollectiveNote& n) { return n.what == note.what; });
+    if (!alike) notes.push_back(std::move(note));
   }
   return notes;
 }

@@ -7,6 +7,13 @@
 namespace farscale {
 namespace {
 
+// Factor on collectives that reach farther than anything known.
+double beyond(const StepConditions& conditions, const Group& group) {
+  const double reach = double(group.reach());
+  if (conditions.known_ranks <= 0 || reach <= conditions.known_ranks) return 1;
+  return std::exp(conditions.extrapolation * std::log2(reach / conditions.known_ranks));
+}
+
 // Prices of a step's collectives under one draw. Most steps have a few distinct ones.
 class Prices {
  public:
@@ -15,18 +22,20 @@ class Prices {
     double* const times = many_.empty() ? few_.data() : many_.data();
     PricedCollective known;
     CollectiveCost cost;
+    double factor = 1;
     for (size_t i = 0; i < profile.prices.size(); ++i) {
       const PricedCollective& one = profile.prices[i];
       const Group& group = of(groups, one.group);
       if (one.group == GroupName::kPipeline) {
-        times[i] = conditions.communication * message_time(*conditions.links, one.bytes, group.reach());
+        times[i] = beyond(conditions, group) * message_time(*conditions.links, one.bytes, group.reach());
         continue;
       }
       if (i == 0 || one.kind != known.kind || one.group != known.group) {
         cost = collective_cost(one.kind, *conditions.links, group);
+        factor = beyond(conditions, group);
         known = one;
       }
-      times[i] = conditions.communication * cost.at(one.bytes);
+      times[i] = factor * cost.at(one.bytes);
     }
   }
   double operator[](size_t i) const { return many_.empty() ? few_[i] : many_[i]; }

@@ -82,7 +82,8 @@ struct StepConditions {
   ComponentTimes factors{1, 1, 1, 1, 1, 1};  // over the median component times
   double overhead = 1;                       // multiplies compute and memory
   double interference = 0;                   // slow-down of compute while communication runs
-  double communication = 1;                  // multiplies every collective's time
+  double extrapolation = 0;  // log factor on a collective's time for each doubling of its reach beyond known_ranks
+  double known_ranks = 0;    // 0: nothing is beyond what is known
   Straggling straggling;
   double input_bytes_per_s = 0;  // of one GPU; 0: input is free
   const LinkValues* links = nullptr;
