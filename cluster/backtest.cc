@@ -9,6 +9,8 @@
 #include <set>
 
 #include "cluster/backtest_baselines.h"
+#include "cluster/backtest_range.h"
+#include "cluster/backtest_workload.h"
 #include "cluster/scaling_model.h"
 #include "kernels/error.h"
 #include "kernels/module.h"
@@ -17,8 +19,7 @@
 namespace farscale {
 namespace {
 
-constexpr double kQuantile90 = 1.9;  // 90 % of a Student-t of about 8 degrees of freedom: rows have heavy tails
-constexpr double kOutlier = 6;       // sigmas from the prediction: the published row is suspect
+constexpr double kOutlier = 6;  // sigmas from the prediction: the published row is suspect
 
 RowPointers pick(const std::vector<ScalingRow>& rows, const std::vector<size_t>& places) {
   RowPointers picked;
@@ -26,18 +27,51 @@ RowPointers pick(const std::vector<ScalingRow>& rows, const std::vector<size_t>&
   return picked;
 }
 
+// Tables repeat each other's rows, under other names of a series: the same work on the same GPUs in the same time.
+bool same_measurement(const ScalingRow& a, const ScalingRow& b) {
+  return a.gpus == b.gpus && a.workload == b.workload && a.hardware == b.hardware &&
+         std::abs(a.time_s / b.time_s - 1) < 1e-9 && a.samples_per_gpu() == b.samples_per_gpu();
+}
+
+bool left_out(const ScalingRow& row, const ScalingRow& own, LeaveOut leave_out) {
+  switch (leave_out) {
+    case LeaveOut::kSeries:
+      return false;
+    case LeaveOut::kHardware:
+      return row.hardware == own.hardware;
+    case LeaveOut::kWorkload:
+      return row.workload == own.workload;
+    case LeaveOut::kLater:
+      return row.hardware == own.hardware || row.period >= own.period;
+  }
+  return false;
+}
+
 // Rows the model may learn from when it predicts rows of `split`.
 RowPointers learnable(const std::vector<ScalingRow>& rows, const SeriesSplit& split, LeaveOut leave_out) {
   const ScalingRow& own = rows[split.fitted.front()];
   RowPointers allowed;
   for (const ScalingRow& row : rows) {
-    if (row.series == own.series) continue;
-    if (leave_out == LeaveOut::kHardware && row.hardware == own.hardware) continue;
-    if (leave_out == LeaveOut::kWorkload && row.workload == own.workload) continue;
-    allowed.push_back(&row);
+    if (row.series == own.series || left_out(row, own, leave_out)) continue;
+    const bool repeated = std::any_of(split.predicted.begin(), split.predicted.end(),
+                                      [&](size_t i) { return same_measurement(rows[i], row); });
+    if (!repeated) allowed.push_back(&row);
   }
   for (const size_t i : split.fitted) allowed.push_back(&rows[i]);
   return allowed;
+}
+
+// Of a model that saw no large row of any series, on the large rows of each.
+std::vector<Surprise> surprises(const std::vector<ScalingRow>& rows, const std::vector<SeriesSplit>& splits,
+                                const ScalingModel& open) {
+  std::vector<Surprise> all;
+  for (const SeriesSplit& split : splits) {
+    for (const size_t i : split.predicted) {
+      const ScalingPrediction p = open.predict(rows[i], split.fitted_gpus.back());
+      all.push_back({split.series, std::abs(std::log(p.time_s / rows[i].time_s)) / p.log_sigma});
+    }
+  }
+  return all;
 }
 
 // Adds the shipped tables' rows of series that the user's tables do not hold: knowledge, not questions.
@@ -56,7 +90,7 @@ void add_background(std::vector<ScalingRow>& rows) {
 }
 
 void predict_split(const std::vector<ScalingRow>& rows, const SeriesSplit& split, const RowPointers& allowed,
-                   const ScalingModel& start, BacktestReport& report) {
+                   const ScalingModel& start, double sigmas, BacktestReport& report) {
   const ScalingModel model(allowed, &start);
   const RowPointers fitted = pick(rows, split.fitted);
   RowPointers others;
@@ -67,7 +101,7 @@ void predict_split(const std::vector<ScalingRow>& rows, const SeriesSplit& split
   for (const size_t i : split.predicted) {
     const ScalingRow& row = rows[i];
     const ScalingPrediction predicted = model.predict(row, split.fitted_gpus.back());
-    const double reach = std::exp(kQuantile90 * predicted.log_sigma);
+    const double reach = std::exp(sigmas * predicted.log_sigma);
     report.rows.push_back(
         {.kind = std::string(name(row.kind)),
          .series = row.series,
@@ -97,11 +131,11 @@ void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& o
     for (const ScalingRow& row : all) {
       if (row.kind == kind) rows.push_back(row);
     }
-    const std::vector<SeriesSplit> splits = split_series(rows);
+    const std::vector<SeriesSplit> splits = split_series(rows), every = split_series(rows, true);
     if (splits.empty()) continue;
     // Where each fit starts its steps: a fit that saw no row that anybody will predict.
     std::vector<bool> hidden(rows.size(), false);
-    for (const SeriesSplit& split : splits) {
+    for (const SeriesSplit& split : every) {
       for (const size_t i : split.predicted) hidden[i] = true;
     }
     RowPointers open;
@@ -109,8 +143,10 @@ void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& o
       if (!hidden[i]) open.push_back(&rows[i]);
     }
     const ScalingModel start(open);
+    const std::vector<Surprise> seen = surprises(rows, every, start);
     for (const SeriesSplit& split : splits) {
-      predict_split(rows, split, learnable(rows, split, options.leave_out), start, report);
+      predict_split(rows, split, learnable(rows, split, options.leave_out), start, reach_of(seen, split.series),
+                    report);
     }
   }
 }
@@ -133,14 +169,10 @@ BacktestReport run_backtest(const std::vector<std::string>& paths, const Backtes
     for (ScalingRow& row : read_scaling_rows(table)) rows.push_back(std::move(row));
   }
   if (options.background && !rows.empty()) add_background(rows);
+  describe_workloads(rows, report.notes);
   backtest_steps(rows, options, report);
   if (report.rows.empty()) {
     report.notes.push_back("no series has rows at more than one GPU count: nothing to predict");
-  }
-  if (!rows.empty()) {
-    report.notes.push_back(
-        "steps are fitted without layer graphs: a floor, a speed and shared effects of node, depth and "
-        "hardware; networks nobody described are treated alike");
   }
   return report;
 }

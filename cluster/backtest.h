@@ -31,11 +31,13 @@ struct BacktestSummary {
          two_constant_p90 = 0;
 };
 
-enum class LeaveOut : uint8_t { kSeries, kHardware, kWorkload };
+// Whose rows the model may not learn from, besides those of the row's own series: of the same hardware, of the same
+// workload, or (as when a new GPU arrives) of the same hardware and of the same or later rounds.
+enum class LeaveOut : uint8_t { kSeries, kHardware, kWorkload, kLater };
 
 struct BacktestOptions {
-  LeaveOut leave_out = LeaveOut::kSeries;  // whose other rows the model may not learn from, besides the row's series
-  bool background = true;                  // learn from the shipped tables too
+  LeaveOut leave_out = LeaveOut::kSeries;
+  bool background = true;  // learn from the shipped tables too
 };
 
 struct BacktestReport {

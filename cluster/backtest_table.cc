@@ -51,13 +51,15 @@ ScalingRow read_row(const CsvTable& table, size_t i) {
   if (notes.find(';') != std::string::npos && row.kind == TableClass::kTransformer) {
     row.series += " / " + notes.substr(0, notes.find(';'));
   }
-  row.workload = table.text(i, "workload");
+  row.graph = row.workload = table.text(i, "workload");
   for (const char* column : {"seq_len", "precision"}) {
     if (row.kind != TableClass::kVision && table.has(column)) row.workload += " " + table.text(i, column);
   }
   row.hardware = normalised_hardware(table.text(i, "hardware"));
   row.gpus = table.integer(i, "gpus", 1, 100'000'000);
   if (table.has("gpus_per_node")) row.gpus_per_node = table.maybe_number(i, "gpus_per_node", 1, 1e6).value_or(8);
+  row.fabric = fmt::format("{} {} {}", table.text_or(i, "network", ""), row.gpus_per_node,
+                           row.hardware.find("PCIe") == std::string::npos ? "SXM" : "PCIe");
   const double samples = table.number(i, "global_batch", 1e-9, 1e12) / double(row.gpus);
   row.accumulation = table.has("grad_accum") ? table.maybe_number(i, "grad_accum", 1, 1e9).value_or(1) : 1;
   row.micro_batch = samples / row.accumulation;
@@ -100,11 +102,11 @@ std::vector<ScalingRow> read_scaling_rows(const CsvTable& table) {
   return rows;
 }
 
-std::vector<SeriesSplit> split_series(const std::vector<ScalingRow>& rows) {
+std::vector<SeriesSplit> split_series(const std::vector<ScalingRow>& rows, bool background) {
   std::vector<std::string> order;
   std::map<std::string, std::vector<size_t>> members;
   for (size_t i = 0; i < rows.size(); ++i) {
-    if (rows[i].background) continue;
+    if (rows[i].background && !background) continue;
     if (!members.contains(rows[i].series)) order.push_back(rows[i].series);
     members[rows[i].series].push_back(i);
   }

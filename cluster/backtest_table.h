@@ -16,14 +16,18 @@ std::string_view name(TableClass kind);
 struct ScalingRow {
   TableClass kind = TableClass::kVision;
   std::string series;    // with the kind of job where a series mixes several ("finetune SFT")
+  std::string graph;     // the workload as named: a shipped one, a file, or one that nobody described
   std::string workload;  // with what changes its work: sequence length, precision
   std::string hardware;  // normalised: family, form, memory
+  std::string fabric;    // what its nodes hang on: network as told, GPUs a node, form of the cards
   std::string period;    // round or release, from the series' prefix "v2.0-"; "" when there is none
   int64_t gpus = 0;
   double gpus_per_node = 8;
-  double micro_batch = 0;   // samples per GPU and pass
-  double accumulation = 1;  // passes per step
-  double parameters = 0;    // 0: not said
+  double micro_batch = 0;       // samples per GPU and pass
+  double accumulation = 1;      // passes per step
+  double parameters = 0;        // 0: not said
+  double gradient_bytes = 0;    // by the layer graph; 0: none known
+  double flops_per_sample = 0;  // forward and backward, by the layer graph; 0: none known
   bool checkpointing = false;
   double time_s = 0;
   std::string where;        // file:line
@@ -43,8 +47,9 @@ struct SeriesSplit {
 };
 
 // A series' rows at or below a quarter of its largest GPU count may be fitted, or those of its smallest count when
-// there are none; the others are predicted. Series of one GPU count and background rows give nothing to predict.
-std::vector<SeriesSplit> split_series(const std::vector<ScalingRow>& rows);
+// there are none; the others are predicted. Series of one GPU count give nothing to predict. Background rows are split
+// only when asked for.
+std::vector<SeriesSplit> split_series(const std::vector<ScalingRow>& rows, bool background = false);
 
 // "NVIDIA A100-SXM4-80GB (400W)" and "A100-SXM-80GB" -> "A100 SXM 80".
 std::string normalised_hardware(const std::string& text);

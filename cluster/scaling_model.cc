@@ -1,66 +1,27 @@
-// Parameters by name, one Gauss-Newton with sparse rows.
+// Parameters by name, one Gauss-Newton over all series.
 #include "cluster/scaling_model.h"
 
 #include <fmt/format.h>
 
-#include <Eigen/Dense>
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <limits>
+#include <map>
 
+#include "cluster/scaling_solver.h"
 #include "results/statistics.h"
 
 namespace farscale {
 namespace {
 
-using Eigen::MatrixXd;
-using Eigen::VectorXd;
-
-// Priors: weak enough for a network with several series to speak for itself, strong enough to carry one that has none.
-struct Prior {
-  double mean, sigma;
-};
-constexpr Prior kVisionFloor{-4.83, 0.6};  // log s: 8 ms; ResNet-50, SSD, RetinaNet, UNet3D, Mask R-CNN: 6 to 16 ms
-constexpr Prior kFloorPerParameter{-24.6, 0.7};  // log s: 20 ps a parameter: gathering its weights twice over NVLink
-constexpr Prior kDepth{-9.9, 1.5};               // log s a doubling: 50 us
-constexpr Prior kFloorSpeed{0.6, 0.1};           // the floor follows the machine's speed by this power
-constexpr Prior kNode{0.01, 0.02};               // a doubling inside a node
-constexpr Prior kStragglers{0.005, 0.005};       // a doubling beyond 8
-constexpr Prior kLeaveNode{0.01, 0.02};
-constexpr Prior kRecompute{0.2877, 0.05};  // log 4/3
-constexpr double kNetworkSpeed = 5, kHardwareSpeed = 0.7, kPeriodSpeed = 0.05, kPairSpeed = 0.05, kPeriodFloor = 0.3;
-constexpr double kSeriesSpeed = 0.045;  // scatter of a series' speed around its network, hardware and period
-// Scatter of rows around their series: submissions of a round change chassis and software between sizes, recipes of one
-// release do not.
-constexpr double scatter_of(TableClass kind) {
-  return kind == TableClass::kVision ? 0.035 : kind == TableClass::kFsdp ? 0.018 : 0.008;
-}
 constexpr double kFreedom = 4;  // of the Student-t
 
 double depth_of(double gpus) { return std::log2(std::max(gpus / 8, 1.0)); }
 
-struct Term {
-  int parameter;
-  double slope;
-};
+bool on_pcie(const ScalingRow& row) { return row.hardware.find("PCIe") != std::string::npos; }
 
-// log T of a row and its derivatives.
-struct Evaluation {
-  double log_time = 0;
-  double floor_share = 0;
-  std::array<Term, 10> terms{};
-  size_t count = 0;
-  void add(int parameter, double slope) { terms[count++] = {parameter, slope}; }
-};
-
-struct RowNames {
-  int speed, network, hardware, period, pair, floor, depth, period_floor;
-};
-
-}  // namespace
-
-namespace {
+// Log seconds a sample and GPU.
+double raw_speed(const ScalingRow& row) { return std::log(row.time_s / row.samples_per_gpu()); }
 
 // Weight of a residual under Student-t errors of scale `sigma`.
 double student_weight(double residual, double sigma) {
@@ -68,182 +29,216 @@ double student_weight(double residual, double sigma) {
   return (kFreedom + 1) / (kFreedom + z * z) / (sigma * sigma);
 }
 
-void accumulate(MatrixXd& normal, VectorXd& gradient, const Term* terms, size_t count, double residual, double weight) {
-  for (size_t i = 0; i < count; ++i) {
-    gradient[terms[i].parameter] -= weight * terms[i].slope * residual;
-    for (size_t j = 0; j < count; ++j) {
-      normal(terms[i].parameter, terms[j].parameter) += weight * terms[i].slope * terms[j].slope;
-    }
-  }
-}
+// Log T of a row and its derivatives.
+struct Evaluation {
+  double log_time = 0;
+  double floor_share = 0;
+  Gradient gradient;
+};
+
+// A row's parameters; -1 where it has none.
+struct RowNames {
+  int series, network, hardware, period, pair, floor, floor_hardware, floor_period, depth, node, stragglers_network,
+      leave_fabric;
+};
 
 }  // namespace
 
 struct ScalingModel::State {
-  std::map<std::string, int> index;
-  std::vector<double> value, mean, sigma;
-  int speed_power = 0, node = 0, stragglers = 0, leave_node = 0, recompute = 0;
-  MatrixXd inverse;  // covariance of the parameters
+  ScalingPriors priors;
+  std::map<std::string, int> index, series_index;
+  std::vector<double> value, series_value;
+  std::vector<Prior> prior;
+  int floor_speed = 0, stragglers = 0, leave_node = 0, recompute = 0;
+  std::unique_ptr<ArrowSystem> system;
 
-  void start_at_medians(const std::vector<const ScalingRow*>& rows, const std::vector<RowNames>& names) {
-    std::map<int, std::vector<double>> speeds;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const double speed = std::log(rows[i]->time_s / rows[i]->samples_per_gpu());
-      speeds[names[i].speed].push_back(speed);
-      speeds[names[i].network].push_back(speed);
-    }
-    for (const auto& [place, all] : speeds) value[size_t(place)] = median(all);
+  explicit State(const ScalingPriors& given) : priors(given) {
+    floor_speed = parameter("floor speed", priors.floor_speed.mean, priors.floor_speed);
+    stragglers = parameter("stragglers", priors.stragglers.mean, priors.stragglers);
+    leave_node = parameter("leave node", priors.leave_node.mean, priors.leave_node);
+    recompute = parameter("recompute", priors.recompute.mean, priors.recompute);
   }
 
-  void start_from(const State& other) {
-    for (const auto& [name, place] : index) {
-      const auto known = other.index.find(name);
-      if (known != other.index.end()) value[size_t(place)] = other.value[size_t(known->second)];
-    }
-  }
-
-  void add_priors(MatrixXd& normal, VectorXd& gradient) const {
-    for (size_t i = 0; i < value.size(); ++i) {
-      if (!std::isfinite(sigma[i])) continue;
-      const double weight = 1 / (sigma[i] * sigma[i]);
-      normal(Eigen::Index(i), Eigen::Index(i)) += weight;
-      gradient[Eigen::Index(i)] -= weight * (value[i] - mean[i]);
-    }
-  }
-
-  // A series' speed lies near the sum of what its network, hardware, period and their pair say.
-  void add_series_prior(MatrixXd& normal, VectorXd& gradient, const RowNames& at) const {
-    const std::array<Term, 5> terms = {
-        {{at.speed, 1}, {at.network, -1}, {at.hardware, -1}, {at.period, -1}, {at.pair, -1}}};
-    double residual = 0;
-    for (const Term& term : terms) residual += term.slope * value[size_t(term.parameter)];
-    accumulate(normal, gradient, terms.data(), terms.size(), residual, student_weight(residual, kSeriesSpeed));
-  }
-
-  int parameter(const std::string& name, double first, Prior prior) {
+  int parameter(const std::string& name, double first, Prior believed) {
     const auto [found, fresh] = index.try_emplace(name, int(value.size()));
     if (fresh) {
       value.push_back(first);
-      mean.push_back(prior.mean);
-      sigma.push_back(prior.sigma);
+      prior.push_back(believed);
     }
     return found->second;
   }
+  int effect(const std::string& name, double sigma) { return parameter(name, 0, {0, sigma}); }
 
-  RowNames names_of(const ScalingRow& row) {
-    const double speed = std::log(row.time_s / row.samples_per_gpu());
-    const bool per_parameter = row.parameters > 0 && row.kind == TableClass::kFsdp;
-    const Prior floor = per_parameter
-                            ? Prior{kFloorPerParameter.mean + std::log(row.parameters), kFloorPerParameter.sigma}
-                            : kVisionFloor;
-    return {.speed = parameter("series " + row.series, speed, {0, INFINITY}),
-            .network = parameter("network " + row.workload, speed, {speed, kNetworkSpeed}),
-            .hardware = parameter("hardware " + row.hardware, 0, {0, kHardwareSpeed}),
-            .period = parameter(fmt::format("period {} {}", row.period, row.workload), 0, {0, kPeriodSpeed}),
-            .pair = parameter(fmt::format("pair {} {}", row.hardware, row.workload), 0, {0, kPairSpeed}),
-            .floor = parameter("floor " + row.workload, floor.mean, floor),
-            .depth = parameter("depth " + row.workload, kDepth.mean, kDepth),
-            .period_floor = parameter("period floor " + row.period, 0, {0, kPeriodFloor})};
+  Prior floor_of(const ScalingRow& row) const {
+    Prior floor = priors.floor;
+    double amount = 1;
+    if (row.kind == TableClass::kFsdp && row.parameters > 0) {
+      floor = priors.floor_per_parameter, amount = row.parameters;
+    } else if (row.kind == TableClass::kVision && row.gradient_bytes > 0) {
+      floor = priors.floor_per_byte, amount = row.gradient_bytes;
+    }
+    return {floor.mean + std::log(amount), floor.sigma};
   }
 
-  Evaluation evaluate(const ScalingRow& row, const RowNames& at) const {
-    const double power = value[size_t(speed_power)];
-    const double speed = value[size_t(at.speed)];
-    const double faster = speed - value[size_t(at.network)];
-    const double work =
-        row.accumulation * row.micro_batch * std::exp(speed + (row.checkpointing ? value[size_t(recompute)] : 0));
+  RowNames names_of(const ScalingRow& row) {
+    const Prior floor = floor_of(row);
+    const double speed = raw_speed(row);
+    const auto [place, fresh] = series_index.try_emplace(row.series, int(series_value.size()));
+    if (fresh) series_value.push_back(speed);
+    return {.series = place->second,
+            .network = parameter("network " + row.workload, speed, {speed, priors.network_speed}),
+            .hardware = effect("hardware " + row.hardware, priors.hardware_speed),
+            .period = effect(fmt::format("period {} {}", row.period, row.workload), priors.period_speed),
+            .pair = effect(fmt::format("pair {} {}", row.hardware, row.workload), priors.pair_speed),
+            .floor = parameter("floor " + row.workload, floor.mean, floor),
+            .floor_hardware = effect("floor hardware " + row.hardware, priors.floor_hardware[size_t(row.kind)]),
+            .floor_period = effect("floor period " + row.period, priors.floor_period),
+            .depth = parameter("depth " + row.workload, priors.depth.mean, priors.depth),
+            .node = on_pcie(row) ? parameter("node PCIe", priors.node_pcie.mean, priors.node_pcie)
+                                 : parameter("node", priors.node.mean, priors.node),
+            .stragglers_network = effect("stragglers " + row.workload, priors.stragglers_network),
+            .leave_fabric = effect("leave " + row.fabric, priors.leave_fabric)};
+  }
+
+  double at(int parameter) const { return value[size_t(parameter)]; }
+
+  Evaluation evaluate(const ScalingRow& row, const RowNames& n) const {
+    const double speed = series_value[size_t(n.series)];
+    const double power = at(floor_speed), faster = speed - at(n.network);
+    const double work = row.accumulation * row.micro_batch * std::exp(speed + (row.checkpointing ? at(recompute) : 0));
     const double floor =
-        row.accumulation * std::exp(value[size_t(at.floor)] + power * faster + value[size_t(at.period_floor)]);
+        row.accumulation * std::exp(at(n.floor) + power * faster + at(n.floor_period) + at(n.floor_hardware));
     const double depth = depth_of(double(row.gpus));
-    const double sync = std::exp(value[size_t(at.depth)]) * depth;
+    const double sync = std::exp(at(n.depth)) * depth;
     const double total = work + floor + sync;
-    const double inside = std::log2(std::min(double(row.gpus), row.gpus_per_node) / row.gpus_per_node);
+    const double inside = std::log2(std::min(double(row.gpus), row.gpus_per_node) / 8);
     const double outside = double(row.gpus) > row.gpus_per_node ? 1 : 0;
     Evaluation result;
-    result.log_time = std::log(total) + value[size_t(node)] * inside + value[size_t(stragglers)] * depth +
-                      value[size_t(leave_node)] * outside;
+    result.log_time = std::log(total) + at(n.node) * inside + (at(stragglers) + at(n.stragglers_network)) * depth +
+                      (at(leave_node) + at(n.leave_fabric)) * outside;
     result.floor_share = (floor + sync) / total;
-    result.add(at.speed, (work + power * floor) / total);
-    result.add(at.network, -power * floor / total);
-    result.add(at.floor, floor / total);
-    result.add(at.period_floor, floor / total);
-    result.add(at.depth, sync / total);
-    result.add(speed_power, faster * floor / total);
-    result.add(node, inside);
-    result.add(stragglers, depth);
-    result.add(leave_node, outside);
-    if (row.checkpointing) result.add(recompute, work / total);
+    Gradient& g = result.gradient;
+    g.series = n.series, g.own = (work + power * floor) / total;
+    g.add(n.network, -power * floor / total);
+    for (const int one : {n.floor, n.floor_period, n.floor_hardware}) g.add(one, floor / total);
+    g.add(n.depth, sync / total);
+    g.add(floor_speed, faster * floor / total);
+    g.add(n.node, inside);
+    for (const int one : {stragglers, n.stragglers_network}) g.add(one, depth);
+    for (const int one : {leave_node, n.leave_fabric}) g.add(one, outside);
+    if (row.checkpointing) g.add(recompute, work / total);
     return result;
+  }
+
+  // A series' speed lies near the sum of what its network, hardware, period and their pair say.
+  void add_series_prior(const RowNames& n) {
+    Gradient g;
+    g.series = n.series, g.own = 1;
+    double residual = series_value[size_t(n.series)];
+    for (const int one : {n.network, n.hardware, n.period, n.pair}) {
+      g.add(one, -1);
+      residual -= at(one);
+    }
+    system->add(g, residual, student_weight(residual, priors.series_speed));
+  }
+
+  void add_priors() {
+    for (size_t i = 0; i < value.size(); ++i) {
+      Gradient g;
+      g.add(int(i), 1);
+      system->add(g, value[i] - prior[i].mean, 1 / (prior[i].sigma * prior[i].sigma));
+    }
+  }
+
+  void start_from(const State& other) {
+    const auto copy = [](const auto& from, const auto& values, const auto& to, auto& into) {
+      for (const auto& [name, place] : to) {
+        const auto known = from.find(name);
+        if (known != from.end()) into[size_t(place)] = values[size_t(known->second)];
+      }
+    };
+    copy(other.index, other.value, index, value);
+    copy(other.series_index, other.series_value, series_index, series_value);
+  }
+
+  void start_at_medians(const std::vector<const ScalingRow*>& rows, const std::vector<RowNames>& names) {
+    std::map<int, std::vector<double>> own, network;
+    for (size_t i = 0; i < rows.size(); ++i) {
+      own[names[i].series].push_back(raw_speed(*rows[i]));
+      network[names[i].network].push_back(raw_speed(*rows[i]));
+    }
+    for (const auto& [place, all] : own) series_value[size_t(place)] = median(all);
+    for (const auto& [place, all] : network) value[size_t(place)] = median(all);
+  }
+
+  // One Gauss-Newton step with errors taken `wide` times as wide; returns its largest change.
+  double step(const std::vector<const ScalingRow*>& rows, const std::vector<RowNames>& names, double wide) {
+    system = std::make_unique<ArrowSystem>(value.size(), series_value.size());
+    add_priors();
+    std::vector<bool> seen(series_value.size(), false);
+    for (size_t i = 0; i < rows.size(); ++i) {
+      const Evaluation e = evaluate(*rows[i], names[i]);
+      const double residual = e.log_time - std::log(rows[i]->time_s);
+      system->add(e.gradient, residual, student_weight(residual, wide * priors.scatter[size_t(rows[i]->kind)]));
+      if (!seen[size_t(names[i].series)]) add_series_prior(names[i]);
+      seen[size_t(names[i].series)] = true;
+    }
+    system->solve();
+    double largest = 0;
+    const auto move = [&](double& one, double by) {
+      largest = std::max(largest, std::abs(by));
+      one += std::clamp(by, -0.5, 0.5);
+    };
+    for (size_t i = 0; i < value.size(); ++i) move(value[i], system->shared_step(i));
+    for (size_t i = 0; i < series_value.size(); ++i) move(series_value[i], system->own_step(i));
+    return largest;
   }
 };
 
 ScalingModel::~ScalingModel() = default;
 ScalingModel::ScalingModel(ScalingModel&&) noexcept = default;
 
-namespace {
-
-// The normal equations of one Gauss-Newton step.
-struct Normal {
-  MatrixXd matrix;
-  VectorXd gradient;
-};
-
-}  // namespace
-
-ScalingModel::ScalingModel(const std::vector<const ScalingRow*>& rows, const ScalingModel* start)
-    : state_(std::make_unique<State>()) {
-  State& s = *state_;
-  s.speed_power = s.parameter("speed power", kFloorSpeed.mean, kFloorSpeed);
-  s.node = s.parameter("node", kNode.mean, kNode);
-  s.stragglers = s.parameter("stragglers", kStragglers.mean, kStragglers);
-  s.leave_node = s.parameter("leave node", kLeaveNode.mean, kLeaveNode);
-  s.recompute = s.parameter("recompute", kRecompute.mean, kRecompute);
+ScalingModel::ScalingModel(const std::vector<const ScalingRow*>& rows, const ScalingModel* start,
+                           const ScalingPriors& priors)
+    : state_(std::make_unique<State>(priors)) {
   std::vector<RowNames> names;
-  std::map<int, RowNames> series;
-  for (const ScalingRow* row : rows) {
-    names.push_back(s.names_of(*row));
-    series.emplace(names.back().speed, names.back());
-  }
-  s.start_at_medians(rows, names);
-  if (start != nullptr) s.start_from(*start->state_);
-  const auto parameters = Eigen::Index(s.value.size());
-  Normal normal;
+  for (const ScalingRow* row : rows) names.push_back(state_->names_of(*row));
+  state_->start_at_medians(rows, names);
+  if (start != nullptr) state_->start_from(*start->state_);
+  // Errors are taken as nearly normal first and heavy-tailed last, so that no outlier decides where the fit ends.
   for (int pass = 0; pass < 40; ++pass) {
-    normal = {MatrixXd::Identity(parameters, parameters) * 1e-9, VectorXd::Zero(parameters)};
-    // Errors are taken as nearly normal first and heavy-tailed last, so that no outlier decides where the fit ends.
     const double wide = std::max(1.0, (start == nullptr ? 16 : 4) * std::pow(0.6, pass));
-    s.add_priors(normal.matrix, normal.gradient);
-    for (size_t i = 0; i < rows.size(); ++i) {
-      const Evaluation e = s.evaluate(*rows[i], names[i]);
-      const double residual = e.log_time - std::log(rows[i]->time_s);
-      accumulate(normal.matrix, normal.gradient, e.terms.data(), e.count, residual,
-                 student_weight(residual, wide * scatter_of(rows[i]->kind)));
-    }
-    for (const auto& [speed, at] : series) s.add_series_prior(normal.matrix, normal.gradient, at);
-    const VectorXd step = normal.matrix.ldlt().solve(normal.gradient);
-    for (Eigen::Index i = 0; i < parameters; ++i) s.value[size_t(i)] += std::clamp(step[i], -0.5, 0.5);
-    if (wide == 1 && step.cwiseAbs().maxCoeff() < 1e-4) break;
+    if (state_->step(rows, names, wide) < 1e-4 && wide == 1) break;
   }
-  s.inverse = normal.matrix.ldlt().solve(MatrixXd::Identity(parameters, parameters));
 }
 
 ScalingPrediction ScalingModel::predict(const ScalingRow& row, int64_t fitted_gpus) const {
   const RowNames names = state_->names_of(row);
+  if (names.series >= int(state_->series_value.size())) return {};
   const Evaluation e = state_->evaluate(row, names);
-  double variance = 0;
-  for (size_t i = 0; i < e.count; ++i) {
-    for (size_t j = 0; j < e.count; ++j) {
-      if (std::max(e.terms[i].parameter, e.terms[j].parameter) >= state_->inverse.rows()) continue;
-      variance += e.terms[i].slope * e.terms[j].slope * state_->inverse(e.terms[i].parameter, e.terms[j].parameter);
+  // Rows scatter around their series, more the farther they are from the fitted rows.
+  const double far = std::log2(std::max(1.0, double(row.gpus) / double(fitted_gpus)));
+  const double scatter = state_->priors.scatter[size_t(row.kind)];
+  double variance = scatter * scatter * (1 + state_->priors.scatter_far * far);
+  // Names that no fitted row had are as uncertain as their prior.
+  Gradient known = e.gradient;
+  known.count = 0;
+  for (size_t i = 0; i < e.gradient.count; ++i) {
+    const Slope& slope = e.gradient.shared[i];
+    if (size_t(slope.parameter) < state_->system->shared()) {
+      known.shared[known.count++] = slope;
+    } else {
+      variance += std::pow(slope.value * state_->prior[size_t(slope.parameter)].sigma, 2);
     }
   }
-  // Rows scatter around their series, more the farther they are from the fitted rows: assumption, held to the coverage
-  // that the backtest prints.
-  const double far = std::log2(std::max(1.0, double(row.gpus) / double(fitted_gpus)));
-  const double scatter = scatter_of(row.kind) * std::sqrt(1 + 0.15 * far);
   return {.time_s = std::exp(e.log_time),
-          .log_sigma = std::sqrt(variance + scatter * scatter),
+          .log_sigma = std::sqrt(variance + state_->system->variance(known)),
           .floor_share = e.floor_share};
+}
+
+double ScalingModel::parameter(const std::string& name) const {
+  const auto found = state_->index.find(name);
+  return found == state_->index.end() ? std::numeric_limits<double>::quiet_NaN() : state_->value[size_t(found->second)];
 }
 
 }  // namespace farscale

@@ -1,15 +1,18 @@
 // A step's time over GPUs, batch and machines, learned from many series at once (partial pooling): each series has its
 // own speed, and shares with its network the floor under a step, with its hardware and period the speed to expect.
 //
-//   T = [ accumulation * (a_s * k^c * micro_batch + F_net * (a_s / a_net)^g * p_period) + L_net * log2(max(n/8, 1)) ]
-//       * exp(e * log2(min(n, node)/node) + j * log2(max(n/8, 1)) + m * [n > node])
+//   T = [ accumulation * (a_s * k^c * micro_batch + F) + L_net * log2(max(n/8, 1)) ]
+//       * exp(e * log2(local/8) + (j + j_net) * log2(max(n/8, 1)) + (m + m_fabric) * [n > node])
+//   F = F_net * (a_s / a_net)^g * p_period * p_hardware
 //
-// a_s seconds a sample; F_net the floor (launches, latency, synchronisation) at small batch, scaled by how fast the
-// machine is; L_net synchronisation growing with the tree's depth; e ranks of one node sharing a host; j stragglers and
-// congestion; m leaving the node; c = 1 with recomputation. Gauss-Newton on log T, Student-t errors.
+// a_s seconds a sample; F the floor (launches, latency, synchronisation) at small batch, scaled by how fast the machine
+// is; L_net synchronisation growing with the tree's depth; e ranks of one node sharing a host, apart for cards on PCIe
+// (local: those of one node); j stragglers and congestion; m leaving the node over one fabric; c = 1 with
+// recomputation. Gauss-Newton on log T, Student-t errors. Where a layer graph is known, its launches or its gradients
+// say what floor to expect before any row does.
 #pragma once
 
-#include <map>
+#include <array>
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +20,34 @@
 #include "cluster/backtest_table.h"
 
 namespace farscale {
+
+// What is believed before any row, as mean and standard deviation on the scale of the parameter.
+struct Prior {
+  double mean = 0, sigma = 1;
+};
+
+// The priors of the model, the same for every table. They were chosen by leaving series, hardware and workloads out of
+// the published tables in turn; doubling or halving any one of them moves the mean error by less than a tenth.
+struct ScalingPriors {
+  Prior floor{-4.83, 0.6};                // log s: 8 ms, a network without a graph
+  Prior floor_per_byte{-23.3, 0.35};      // log s: 76 ps a byte of gradients (five networks: 60 to 103)
+  Prior floor_per_parameter{-24.6, 0.7};  // log s, FSDP: 20 ps a parameter, gathering its weights twice over NVLink
+  Prior depth{-9.9, 1.5};                 // log s a doubling: 50 us
+  Prior floor_speed{0.6, 0.1};            // the floor follows the machine's speed by this power
+  Prior node{0.01, 0.02};                 // a doubling inside a node
+  Prior node_pcie{0.02, 0.02};            // cards that share a host's links
+  Prior stragglers{0.005, 0.005};         // a doubling beyond 8
+  Prior leave_node{0.01, 0.02};
+  Prior recompute{0.2877, 0.05};  // log 4/3
+  double stragglers_network = 0.004, leave_fabric = 0.02, floor_period = 0.3;
+  double network_speed = 5, hardware_speed = 0.7, period_speed = 0.06, pair_speed = 0.08;
+  double series_speed = 0.06;  // scatter of a series' speed around its network, hardware and period
+  // By class (vision, FSDP, transformers): how floors differ between machines of one speed, and how rows scatter around
+  // their series. Submissions of a round change chassis and software between sizes, recipes of one release do not.
+  std::array<double, 3> floor_hardware = {0.25, 0.1, 0.1};
+  std::array<double, 3> scatter = {0.04, 0.02, 0.008};
+  double scatter_far = 0.15;  // more variance for each doubling beyond the fitted rows
+};
 
 struct ScalingPrediction {
   double time_s = 0;
@@ -27,12 +58,15 @@ struct ScalingPrediction {
 class ScalingModel {
  public:
   // Fits `rows` (of one class), starting from `start` where it knows the same names.
-  ScalingModel(const std::vector<const ScalingRow*>& rows, const ScalingModel* start = nullptr);
+  explicit ScalingModel(const std::vector<const ScalingRow*>& rows, const ScalingModel* start = nullptr,
+                        const ScalingPriors& priors = {});
   ~ScalingModel();
   ScalingModel(ScalingModel&&) noexcept;
 
   // The row's series must be among the fitted ones. fitted_gpus: the largest count its series was fitted on.
   ScalingPrediction predict(const ScalingRow& row, int64_t fitted_gpus) const;
+  // A parameter by its name ("floor resnet50"), for reports and tests; NaN when there is none.
+  double parameter(const std::string& name) const;
 
  private:
   struct State;
