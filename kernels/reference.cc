@@ -14,6 +14,12 @@ constexpr int64_t kPeriod = 1021;  // slots of a collective's pattern: prime, so
 
 using Block = std::array<double, kBlock>;
 
+// The integer up to which a type has every integer, 2^(bits of the significand); of the wide types bf16's is enough.
+int64_t counts_to(NumberType type) {
+  if (type == NumberType::kFp8E4M3) return 16;
+  return type == NumberType::kFp8E5M2 ? 8 : 256;
+}
+
 }  // namespace
 
 CollectivePattern::CollectivePattern(const CollectiveProblem& problem) : problem_(problem) {
@@ -32,9 +38,10 @@ CollectivePattern::CollectivePattern(const CollectiveProblem& problem) : problem
 int64_t CollectivePattern::slot(int64_t element) const { return (element + element / kPeriod * 31) % kPeriod; }
 
 double CollectivePattern::summand(int rank, int64_t slot) const {
-  const int groups = (problem_.ranks + 127) / 128;  // at most 128 ranks add to one element
+  const int64_t most = counts_to(problem_.type) / 2;  // ranks that add to one element, each at least 1 and mostly 2
+  const int64_t groups = (problem_.ranks + most - 1) / most;
   if ((slot + rank) % groups != 0) return 0;
-  const uint64_t values = std::min<uint64_t>(8, 256 / std::min<uint64_t>(128, static_cast<uint64_t>(problem_.ranks)));
+  const auto values = static_cast<uint64_t>(std::min<int64_t>(8, 2 * most / std::min<int64_t>(most, problem_.ranks)));
   return 1 + static_cast<double>(mixed(static_cast<uint64_t>(rank), static_cast<uint64_t>(slot)) % values);
 }
 
@@ -51,7 +58,8 @@ double CollectivePattern::sent(int rank, int64_t element) const {
     return summand(rank, slot(element));
   }
   const uint64_t bits = mixed(static_cast<uint64_t>(rank) + 1000003, static_cast<uint64_t>(element));
-  return static_cast<double>(bits % 201) - 100;
+  const auto range = static_cast<uint64_t>(std::min<int64_t>(100, counts_to(problem_.type)));
+  return static_cast<double>(bits % (2 * range + 1)) - static_cast<double>(range);
 }
 
 double CollectivePattern::expected(int rank, int64_t element) const {

@@ -178,7 +178,8 @@ Verdict check_memory(const MemoryProblem& problem, const MemoryData& data, const
 // ---- Collectives ----
 
 // What each rank sends so that the sum is exact in any order and in any type, and different when a rank is missing:
-// small positive integers, at most 128 ranks adding to one element (bf16 counts exactly to 256).
+// small positive integers, and so few ranks adding to one element that the type counts exactly to the sum: 128 ranks
+// (bf16 counts to 256), 8 in fp8_e4m3 (16) and 4 in fp8_e5m2 (8).
 class CollectivePattern {
  public:
   explicit CollectivePattern(const CollectiveProblem& problem);

@@ -9,6 +9,7 @@
 
 #include "kernels/cuda/call.h"
 #include "kernels/cuda/collective.h"
+#include "kernels/cuda/communicators.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gemm.h"
 #include "kernels/cuda/memory.h"
@@ -39,7 +40,7 @@ Deadlines deadlines() {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const World& world, int devices)
-      : world_(world), devices_(devices), deadlines_(deadlines()), device_(world.local_rank() % devices) {
+      : world_(world), devices_(devices), device_(world.local_rank() % devices), communicators_(world, devices, deadlines()) {
     auto nvml = Nvml::open(device_.pci_bus_id());
     if (nvml) {
       nvml_ = std::move(*nvml);
@@ -47,9 +48,6 @@ class CudaBackend final : public Backend {
       no_telemetry_ = nvml.reason();
     }
   }
-  ~CudaBackend() override { close_communicator(); }
-  CudaBackend(const CudaBackend&) = delete;
-  CudaBackend& operator=(const CudaBackend&) = delete;
 
   DeviceReport device() const override;
   Prepared prepare(const Problem& problem, const OperationSettings& settings) override;
@@ -71,19 +69,16 @@ class CudaBackend final : public Backend {
   Facts facts() const;
   const Maybe<std::shared_ptr<const Blas>>& blas() const;
   const Maybe<std::shared_ptr<const Nccl>>& nccl() const;
-  std::string connect(const World& world);
-  std::string obstacle(const World& world) const;
-  void close_communicator() noexcept;
+  Maybe<std::shared_ptr<const Nccl>> nccl_or_reason() const;
 
   const World& world_;
   int devices_;
-  Deadlines deadlines_;
   Device device_;
   std::unique_ptr<Nvml> nvml_;
   std::string no_telemetry_;
   mutable std::optional<Maybe<std::shared_ptr<const Blas>>> blas_;
   mutable std::optional<Maybe<std::shared_ptr<const Nccl>>> nccl_;
-  std::shared_ptr<Communicator> communicator_;
+  Communicators communicators_;
   TunedGemms tuned_;
 };
 
@@ -95,6 +90,15 @@ const Maybe<std::shared_ptr<const Blas>>& CudaBackend::blas() const {
 const Maybe<std::shared_ptr<const Nccl>>& CudaBackend::nccl() const {
   if (!nccl_) nccl_ = Nccl::open();
   return *nccl_;
+}
+
+// A failed call as a reason too: the ranks must still agree.
+Maybe<std::shared_ptr<const Nccl>> CudaBackend::nccl_or_reason() const {
+  try {
+    return nccl();
+  } catch (const CallError& error) {
+    return Maybe<std::shared_ptr<const Nccl>>::absent(error.what());
+  }
 }
 
 Facts CudaBackend::facts() const {
@@ -125,6 +129,7 @@ DeviceReport CudaBackend::device() const {
                       .warnings = {}};
   if (!blas()) report.warnings.push_back("no GEMM: " + blas().reason());
   if (!nccl()) report.warnings.push_back("no collectives: " + nccl().reason());
+  if (nccl() && !(*nccl())->lacks().empty()) report.warnings.push_back("less of NCCL: " + (*nccl())->lacks());
   if (!nvml_) report.warnings.push_back("no clocks, power or temperature: " + no_telemetry_);
   if (world_.local_rank() >= devices_) {
     report.warnings.push_back(
@@ -154,39 +159,18 @@ Prepared CudaBackend::prepare(const GemmProblem& problem, const OperationSetting
       {.problem = problem, .settings = settings, .device = &device_, .blas = *blas(), .tuned = &tuned_});
 }
 
-// Every rank takes the same way through here, whatever it lacks: a rank alone in NCCL would wait for the others.
-std::string CudaBackend::connect(const World& world) {
-  const std::string mine = obstacle(world);
-  const bool usable = communicator_ && communicator_->get() != nullptr && communicator_->size() == world.size();
-  const auto agreed = world.reduce({mine.empty() ? 1.0 : 0.0, usable ? 1.0 : 0.0}, Reduction::kMin);
-  if (!mine.empty()) return mine;
-  if (agreed[0] < 1) return "another rank cannot take part in NCCL collectives (it says why)";
-  if (agreed[1] == 1) return "";
-  communicator_.reset();
-  communicator_ = std::make_shared<Communicator>(*nccl(), world, deadlines_);
-  return "";
-}
-
-// What keeps this rank from joining a communicator, as a value even where a call failed: the ranks must still agree.
-std::string CudaBackend::obstacle(const World& world) const {
-  if (world.local_rank() >= devices_) {
-    return fmt::format("rank {} has no GPU of its own ({} on its host)", world.rank(), devices_);
-  }
-  try {
-    return nccl() ? "" : nccl().reason();
-  } catch (const CallError& error) {
-    return error.what();
-  }
-}
-
 Prepared CudaBackend::prepare(const CollectiveProblem& problem, const OperationSettings& settings) {
   const World& world = settings.world != nullptr ? *settings.world : world_;
   if (problem.ranks != world.size()) {
     return Prepared::absent(fmt::format("needs {} ranks, this run has {}", problem.ranks, world.size()));
   }
-  const std::string reason = connect(world);
-  if (!reason.empty()) return Prepared::absent(reason);
-  return prepare_collective(problem, device_, communicator_);
+  const auto communicator = communicators_.connect(world, nccl_or_reason(), settings.most_ctas);
+  if (!communicator) return Prepared::absent(communicator.reason());
+  return prepare_collective({.problem = problem,
+                             .settings = settings,
+                             .device = &device_,
+                             .communicator = *communicator,
+                             .shared_gpus = communicators_.shared_gpus()});
 }
 
 double CudaBackend::time_s(Operation& operation, Queue& queue, int64_t runs) {
@@ -194,15 +178,6 @@ double CudaBackend::time_s(Operation& operation, Queue& queue, int64_t runs) {
   auto* ours = dynamic_cast<CudaQueue*>(&queue);
   if (ours == nullptr) throw InputError("a queue of another backend was given to the CUDA backend");
   return ours->time_s(operation, runs);
-}
-
-// Leaving in good order needs all ranks; when an error is on its way up they may be gone, and aborting needs nobody.
-void CudaBackend::close_communicator() noexcept {
-  if (!communicator_) return;
-  try {
-    if (std::uncaught_exceptions() == 0) communicator_->finalize();
-  } catch (const Error&) {  // finalize() has aborted
-  }
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Buffers, NCCL calls and exact checks of the collectives. Sizes as in kernels/world.h: all_reduce S -> S, broadcast S,
-// reduce_scatter S -> S/ranks, all_gather S/ranks -> S, all_to_all S -> S.
+// reduce_scatter S -> S/ranks, all_gather S/ranks -> S, all_to_all and send_recv S -> S.
 #include "kernels/cuda/collective.h"
 
 #include <fmt/format.h>
@@ -9,6 +9,9 @@
 #include <utility>
 
 #include "kernels/cuda/call.h"
+#include "kernels/cuda/handles.h"
+#include "kernels/cuda/nccl_choice.h"
+#include "kernels/cuda/nccl_memory.h"
 #include "kernels/format.h"
 #include "kernels/reference.h"
 
@@ -16,6 +19,8 @@ namespace farscale::cuda {
 namespace {
 
 using Prepared = Maybe<std::unique_ptr<Operation>>;
+
+constexpr int kFp8From = NCCL_VERSION(2, 24, 0);
 
 std::optional<ncclDataType_t> nccl_type(NumberType type) {
   switch (type) {
@@ -29,37 +34,88 @@ std::optional<ncclDataType_t> nccl_type(NumberType type) {
       return ncclBfloat16;
     case NumberType::kInt8:
       return ncclInt8;
+    case NumberType::kFp8E4M3:
+      return ncclFloat8e4m3;
+    case NumberType::kFp8E5M2:
+      return ncclFloat8e5m2;
     default:
       return std::nullopt;
   }
 }
 
+const char* name_of_call(CollectiveKind kind) {
+  switch (kind) {
+    case CollectiveKind::kAllReduce:
+      return "ncclAllReduce(send, receive, count, type, ncclSum, communicator, stream)";
+    case CollectiveKind::kReduceScatter:
+      return "ncclReduceScatter(send, receive, count, type, ncclSum, communicator, stream)";
+    case CollectiveKind::kAllGather:
+      return "ncclAllGather(send, receive, count, type, communicator, stream)";
+    case CollectiveKind::kBroadcast:
+      return "ncclBroadcast(send, receive, count, type, 0, communicator, stream)";
+    default:
+      return "grouped ncclSend and ncclRecv";
+  }
+}
+
+bool sums(CollectiveKind kind) { return kind == CollectiveKind::kAllReduce || kind == CollectiveKind::kReduceScatter; }
+
+bool point_to_point(CollectiveKind kind) {
+  return kind == CollectiveKind::kAllToAll || kind == CollectiveKind::kSendRecv;
+}
+
+// One allocation for both buffers, by CUDA or, where NCCL is to know it, by NCCL.
+class Buffers {
+ public:
+  Buffers(size_t bytes, bool registered, const std::shared_ptr<Communicator>& communicator)
+      : communicator_(communicator) {
+    if (registered) {
+      of_nccl_ = NcclMemory(communicator, bytes);
+    } else {
+      ordinary_ = DeviceMemory(bytes);
+    }
+  }
+  std::byte* get() const { return of_nccl_.bytes() > 0 ? of_nccl_.get() : ordinary_.get(); }
+  void make_known() {  // collective
+    if (of_nccl_.bytes() > 0 && !registration_) registration_.emplace(communicator_, of_nccl_);
+  }
+  std::string kind() const { return registration_ ? registration_->kind() : "ordinary"; }
+
+ private:
+  std::shared_ptr<Communicator> communicator_;
+  DeviceMemory ordinary_;
+  NcclMemory of_nccl_;
+  std::optional<Registration> registration_;
+};
+
 class CollectiveOperation final : public CudaOperation {
  public:
-  CollectiveOperation(const CollectiveProblem& problem, const Device& device,
-                      std::shared_ptr<Communicator> communicator)
-      : problem_(problem),
-        device_(device),
-        communicator_(std::move(communicator)),
-        pattern_(problem),
-        element_(static_cast<size_t>(bytes_per_element(problem.type))),
+  explicit CollectiveOperation(const CollectiveRequest& request)
+      : problem_(request.problem),
+        settings_(request.settings),
+        device_(*request.device),
+        communicator_(request.communicator),
+        shared_gpus_(request.shared_gpus),
+        pattern_(problem_),
+        element_(static_cast<size_t>(bytes_per_element(problem_.type))),
         send_bytes_(static_cast<size_t>(pattern_.send_elements()) * element_),
         receive_bytes_(static_cast<size_t>(pattern_.receive_elements()) * element_),
-        memory_(problem.in_place ? std::max(send_bytes_, receive_bytes_) : aligned(send_bytes_) + receive_bytes_) {
+        bytes_(problem_.in_place ? std::max(send_bytes_, receive_bytes_) : aligned(send_bytes_) + receive_bytes_),
+        memory_(bytes_, settings_.registered, communicator_) {
     write_inputs();
+    settle();
   }
 
   Verdict verify() override;
-  Facts details() const override {
-    return {{"library", communicator_->library()},
-            {"communicator_setup", format_seconds(communicator_->setup_s())},
-            {"algorithm", "unknown (NCCL does not tell)"}};
-  }
+  Facts details() const override;
 
  protected:
   void enqueue(CudaQueue& queue) override {
     queue.watch(communicator_);
-    issue(queue.stream());
+    make_ready();
+    if (!graph_) return issue(queue.stream());
+    communicator_->poll("launching a graph of a collective");
+    graph_->launch(queue.stream());
   }
 
  private:
@@ -75,18 +131,29 @@ class CollectiveOperation final : public CudaOperation {
     if (!problem_.in_place) return memory_.get() + aligned(send_bytes_);
     return memory_.get() + (receive_bytes_ < send_bytes_ ? part_offset() : 0);
   }
+  bool grows() const { return problem_.in_place && sums(problem_.kind); }
   void write_inputs();
+  void settle();
+  void make_ready();
+  void estimate();
   void issue(cudaStream_t stream);
-  void exchange(size_t count, ncclDataType_t type, cudaStream_t stream);
+  ncclResult_t call(cudaStream_t stream) const;
+  void exchange(cudaStream_t stream);
 
   CollectiveProblem problem_;
+  OperationSettings settings_;
   const Device& device_;
   std::shared_ptr<Communicator> communicator_;
+  bool shared_gpus_;
   CollectivePattern pattern_;
   size_t element_;
   size_t send_bytes_;
   size_t receive_bytes_;
-  DeviceMemory memory_;
+  size_t bytes_;
+  Buffers memory_;
+  std::optional<Graph> graph_;
+  bool ready_ = false;
+  Facts choice_;  // what NCCL told during the check
 };
 
 void CollectiveOperation::write_inputs() {
@@ -95,55 +162,115 @@ void CollectiveOperation::write_inputs() {
   device_.to_device(send(), inputs.data(), inputs.size());
 }
 
+// A sum in place becomes the next run's input and would reach infinity: timed runs add zeros.
+void CollectiveOperation::settle() {
+  if (!grows()) return;
+  FARSCALE_CALL(cudaMemsetAsync(memory_.get(), 0, bytes_, device_.work()));
+  FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
+}
+
+// What needs all ranks and was left out of the constructor, where one may fail alone: every rank makes its first run
+// together. Recording follows a run, which has set up the connections.
+void CollectiveOperation::make_ready() {
+  if (ready_) return;
+  ready_ = true;
+  memory_.make_known();
+  if (!settings_.graph) return;
+  CudaQueue queue(QueueRole::kCommunication, 0);
+  queue.watch(communicator_);
+  issue(queue.stream());
+  queue.synchronize();
+  graph_.emplace(Graph::record(queue.stream(), [&] { issue(queue.stream()); }));
+}
+
+Facts CollectiveOperation::details() const {
+  Facts facts = choice_;
+  facts["library"] = communicator_->library();
+  facts["communicator_setup_s"] = fmt::format("{:.6g}", communicator_->setup_s());
+  facts["buffers"] = memory_.kind();
+  facts["launch"] = graph_ ? "graph, recorded once" : "eager";
+  facts["data"] = grows() ? "zeros while timed: sums in place would grow without end" : "small integers";
+  if (communicator_->most_ctas() > 0) facts["most_ctas"] = std::to_string(communicator_->most_ctas());
+  if (shared_gpus_) facts["correctness_only"] = "ranks share a GPU: no bandwidth can be quoted";
+  return facts;
+}
+
 void CollectiveOperation::issue(cudaStream_t stream) {
-  Communicator& comm = *communicator_;
-  comm.poll("enqueueing a collective");
+  communicator_->poll("enqueueing a collective");
+  if (point_to_point(problem_.kind)) return exchange(stream);
+  communicator_->accept(call(stream), name_of_call(problem_.kind));
+}
+
+ncclResult_t CollectiveOperation::call(cudaStream_t stream) const {
+  const Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
   const ncclDataType_t type = *nccl_type(problem_.type);
   const size_t sent = send_bytes_ / element_;
   const size_t received = receive_bytes_ / element_;
   switch (problem_.kind) {
     case CollectiveKind::kAllReduce:
-      FARSCALE_ACCEPT(comm, calls.ncclAllReduce(send(), receive(), sent, type, ncclSum, comm.get(), stream));
-      return;
+      return calls.ncclAllReduce(send(), receive(), sent, type, ncclSum, comm.get(), stream);
     case CollectiveKind::kReduceScatter:
-      FARSCALE_ACCEPT(comm, calls.ncclReduceScatter(send(), receive(), received, type, ncclSum, comm.get(), stream));
-      return;
+      return calls.ncclReduceScatter(send(), receive(), received, type, ncclSum, comm.get(), stream);
     case CollectiveKind::kAllGather:
-      FARSCALE_ACCEPT(comm, calls.ncclAllGather(send(), receive(), sent, type, comm.get(), stream));
-      return;
+      return calls.ncclAllGather(send(), receive(), sent, type, comm.get(), stream);
     case CollectiveKind::kBroadcast:
-      FARSCALE_ACCEPT(comm, calls.ncclBroadcast(send(), receive(), sent, type, 0, comm.get(), stream));
-      return;
-    case CollectiveKind::kAllToAll:
-      exchange(sent / static_cast<size_t>(problem_.ranks), type, stream);
-      return;
-    case CollectiveKind::kSendRecv:
-      return;
+      return calls.ncclBroadcast(send(), receive(), sent, type, 0, comm.get(), stream);
+    default:
+      return ncclInvalidUsage;  // exchange() makes these
   }
 }
 
-// All-to-all as grouped sends and receives: the form every NCCL has (its own ncclAlltoAll came with 2.28). The group is
-// ended before anything is thrown: a thread left inside one would put every later call into it.
-void CollectiveOperation::exchange(size_t count, ncclDataType_t type, cudaStream_t stream) {
+// All-to-all (its own call came with 2.28) and the ring as grouped sends and receives. The group is ended before
+// anything is thrown: a thread left inside one would put every later call into it.
+void CollectiveOperation::exchange(cudaStream_t stream) {
   Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
+  const bool ring = problem_.kind == CollectiveKind::kSendRecv;
+  const int ranks = problem_.ranks;
+  const size_t count = send_bytes_ / element_ / (ring ? 1U : static_cast<size_t>(ranks));
+  const ncclDataType_t type = *nccl_type(problem_.type);
   FARSCALE_ACCEPT(comm, calls.ncclGroupStart());
   ncclResult_t sent = ncclSuccess;
   ncclResult_t received = ncclSuccess;
   const auto fine = [](ncclResult_t status) { return status == ncclSuccess || status == ncclInProgress; };
-  for (int peer = 0; peer < problem_.ranks && fine(sent) && fine(received); ++peer) {
-    const size_t offset = static_cast<size_t>(peer) * count * element_;
-    sent = calls.ncclSend(send() + offset, count, type, peer, comm.get(), stream);
-    if (fine(sent)) received = calls.ncclRecv(receive() + offset, count, type, peer, comm.get(), stream);
+  for (int i = 0; i < (ring ? 1 : ranks) && fine(sent) && fine(received); ++i) {
+    const size_t offset = static_cast<size_t>(i) * count * element_;
+    const int to = ring ? (comm.rank() + 1) % ranks : i;
+    const int from = ring ? (comm.rank() + ranks - 1) % ranks : i;
+    sent = calls.ncclSend(send() + offset, count, type, to, comm.get(), stream);
+    if (fine(sent)) received = calls.ncclRecv(receive() + offset, count, type, from, comm.get(), stream);
   }
   const ncclResult_t ended = calls.ncclGroupEnd();
-  comm.accept(fine(sent) ? ncclSuccess : sent, "calls.ncclSend(send() + offset, count, type, peer, ...)");
-  comm.accept(fine(received) ? ncclSuccess : received, "calls.ncclRecv(receive() + offset, count, type, peer, ...)");
+  comm.accept(fine(sent) ? ncclSuccess : sent, "calls.ncclSend(send() + offset, count, type, to, ...)");
+  comm.accept(fine(received) ? ncclSuccess : received, "calls.ncclRecv(receive() + offset, count, type, from, ...)");
   comm.accept(ended, "calls.ncclGroupEnd()");
 }
 
+// NCCL's own estimate. A release that cannot simulate for non-blocking communicators may run the call instead: every
+// rank does, before the inputs are written, and the wait for it has the usual deadline.
+void CollectiveOperation::estimate() {
+  Communicator& comm = *communicator_;
+  const NcclCalls& calls = comm.calls();
+  if (calls.ncclGroupSimulateEnd == nullptr || point_to_point(problem_.kind)) return;
+  CudaQueue queue(QueueRole::kCommunication, 0);
+  queue.watch(communicator_);
+  FARSCALE_ACCEPT(comm, calls.ncclGroupStart());
+  const ncclResult_t called = call(queue.stream());
+  ncclSimInfo_t info = NCCL_SIM_INFO_INITIALIZER;
+  const ncclResult_t ended = calls.ncclGroupSimulateEnd(&info);
+  comm.accept(called, name_of_call(problem_.kind));
+  comm.accept(ended, "calls.ncclGroupSimulateEnd(&info)");
+  queue.synchronize();
+  const double time_us = info.estimatedTime;  // nccl.h says no unit; its tuner counts in microseconds
+  choice_["nccl_estimate"] = time_us > 0 && time_us < 1e9 ? format_seconds(time_us * 1e-6) : "unknown";
+}
+
 Verdict CollectiveOperation::verify() {
+  NcclEar ear;
+  ear.open();
+  make_ready();
+  if (choice_.empty()) estimate();
   write_inputs();
   if (!problem_.in_place) {
     device_.poison(receive(), receive_bytes_);
@@ -152,29 +279,41 @@ Verdict CollectiveOperation::verify() {
   CudaQueue queue(QueueRole::kCommunication, 0);  // no products here
   run(queue);
   queue.synchronize();
+  choice_.merge(point_to_point(problem_.kind) ? Facts{{"algorithm", "point to point"}} : ear.close());
   const std::vector<std::byte> received = device_.to_host(receive(), receive_bytes_);
+  settle();
   return pattern_.check(communicator_->rank(), received.data());
+}
+
+// Why NCCL or this GPU cannot, "" when they can.
+std::string unsupported(const CollectiveRequest& request) {
+  const CollectiveProblem& problem = request.problem;
+  if (!nccl_type(problem.type)) return fmt::format("NCCL has no collectives of {}", name(problem.type));
+  if (problem.type == NumberType::kFp8E4M3 || problem.type == NumberType::kFp8E5M2) {
+    const Nccl& nccl = request.communicator->nccl();
+    if (nccl.version_code() < kFp8From) return fmt::format("{} has no fp8, 2.24 has", nccl.version());
+    // NCCL release notes 2.24: fp8 reductions on Hopper and newer.
+    if (sums(problem.kind) && request.device->capability() < 90)
+      return "NCCL adds fp8 on compute capability 9.0 and up";
+  }
+  if (point_to_point(problem.kind) && problem.in_place) {
+    return fmt::format("NCCL has no {} in place: what is received would overwrite what is sent", name(problem.kind));
+  }
+  return "";
 }
 
 }  // namespace
 
-Prepared prepare_collective(const CollectiveProblem& problem, const Device& device,
-                            std::shared_ptr<Communicator> communicator) {
-  if (!nccl_type(problem.type)) {
-    return Prepared::absent(
-        fmt::format("collectives of {} are not implemented: fp64, fp32, fp16, bf16 and int8 are", name(problem.type)));
-  }
-  if (problem.kind == CollectiveKind::kSendRecv) return Prepared::absent("send_recv is not implemented");
-  if (problem.kind == CollectiveKind::kAllToAll && problem.in_place) {
-    return Prepared::absent("NCCL has no all-to-all in place: a part would be overwritten before it is sent");
-  }
-  const double needed = 2.0 * static_cast<double>(problem.bytes);
-  const auto free = static_cast<double>(device.free_bytes());
+Prepared prepare_collective(const CollectiveRequest& request) {
+  const std::string reason = unsupported(request);
+  if (!reason.empty()) return Prepared::absent(reason);
+  const double needed = 2.0 * static_cast<double>(request.problem.bytes);
+  const auto free = static_cast<double>(request.device->free_bytes());
   if (needed > free) {
     return Prepared::absent(
         fmt::format("does not fit: {} of device memory needed, {} free", format_bytes(needed), format_bytes(free)));
   }
-  return std::unique_ptr<Operation>(std::make_unique<CollectiveOperation>(problem, device, std::move(communicator)));
+  return std::unique_ptr<Operation>(std::make_unique<CollectiveOperation>(request));
 }
 
 }  // namespace farscale::cuda

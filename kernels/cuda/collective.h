@@ -3,15 +3,22 @@
 
 #include <memory>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/communicator.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/queue.h"
 
 namespace farscale::cuda {
 
-// The reason when NCCL has no such type, inputs with an exact sum do not exist for it, or the buffers do not fit.
-// `communicator` runs over exactly problem.ranks ranks.
-Maybe<std::unique_ptr<Operation>> prepare_collective(const CollectiveProblem& problem, const Device& device,
-                                                     std::shared_ptr<Communicator> communicator);
+struct CollectiveRequest {
+  CollectiveProblem problem;
+  OperationSettings settings;
+  const Device* device = nullptr;
+  std::shared_ptr<Communicator> communicator;  // over exactly problem.ranks ranks
+  bool shared_gpus = false;                    // ranks share GPUs: results count, times do not
+};
+
+// The reason when this NCCL or GPU has no such type, when the kind cannot be done in place, or the buffers do not fit.
+Maybe<std::unique_ptr<Operation>> prepare_collective(const CollectiveRequest& request);
 
 }  // namespace farscale::cuda

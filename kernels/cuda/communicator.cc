@@ -31,8 +31,7 @@ ncclUniqueId from_text(const std::string& text) {
   return id;
 }
 
-std::string make_id(const Nccl& nccl, int rank) {
-  if (rank != 0) return "";
+std::string make_id(const Nccl& nccl) {
   try {
     ncclUniqueId id;
     const NcclCalls& calls = nccl.calls();
@@ -41,6 +40,20 @@ std::string make_id(const Nccl& nccl, int rank) {
   } catch (const CallError& error) {
     return std::string("!") + error.what();
   }
+}
+
+// The ids of a world's communicator, the same on every rank: one from rank 0, or one from every `apart`-th rank.
+std::vector<ncclUniqueId> share_ids(const Nccl& nccl, const World& world, int apart) {
+  const int rank = world.rank();
+  const std::string own = rank % apart == 0 ? make_id(nccl) : "";
+  std::vector<ncclUniqueId> ids;
+  const std::vector<std::string> texts = apart >= world.size() ? std::vector{world.broadcast(own)} : world.gather(own);
+  for (size_t other = 0; other < texts.size(); ++other) {
+    const std::string& text = texts[other];
+    if (text.starts_with('!')) throw CallError(fmt::format("rank {} of {}: {}", other, world.size(), text.substr(1)));
+    if (!text.empty()) ids.push_back(from_text(text));
+  }
+  return ids;
 }
 
 }  // namespace
@@ -60,13 +73,13 @@ bool Patience::wait() {
   return waited < deadline_s_;
 }
 
-Communicator::Communicator(std::shared_ptr<const Nccl> nccl, const World& world, Deadlines deadlines)
-    : nccl_(std::move(nccl)), deadlines_(deadlines), rank_(world.rank()), size_(world.size()) {
-  const std::string id = world.broadcast(make_id(*nccl_, rank_));
-  if (id.starts_with('!')) throw CallError(fmt::format("rank 0 of {}: {}", size_, id.substr(1)));
+Communicator::Communicator(std::shared_ptr<const Nccl> nccl, const World& world, const CommunicatorSettings& settings)
+    : nccl_(std::move(nccl)), settings_(settings), rank_(world.rank()), size_(world.size()) {
+  const bool scalable = size_ >= 4 * settings.ranks_per_id && nccl_->calls().ncclCommInitRankScalable != nullptr;
+  std::vector<ncclUniqueId> ids = share_ids(*nccl_, world, scalable ? settings.ranks_per_id : size_);
   const double start = now_s();
   try {
-    make(from_text(id));
+    make(ids);
   } catch (...) {
     abort();  // no destructor runs for an object that was never made
     throw;
@@ -74,12 +87,19 @@ Communicator::Communicator(std::shared_ptr<const Nccl> nccl, const World& world,
   setup_s_ = now_s() - start;
 }
 
-void Communicator::make(const ncclUniqueId& id) {
+void Communicator::make(std::vector<ncclUniqueId>& ids) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
+  if (settings_.most_ctas > 0) config.maxCTAs = settings_.most_ctas;
   const NcclCalls& calls = nccl_->calls();
-  accept(calls.ncclCommInitRankConfig(&handle_, size_, id, rank_, &config),
-         "calls.ncclCommInitRankConfig(&handle_, size_, id, rank_, &config)");
+  if (ids.size() > 1) {
+    const int count = static_cast<int>(ids.size());
+    accept(calls.ncclCommInitRankScalable(&handle_, size_, rank_, count, ids.data(), &config),
+           "calls.ncclCommInitRankScalable(&handle_, size_, rank_, count, ids.data(), &config)");
+    return;
+  }
+  accept(calls.ncclCommInitRankConfig(&handle_, size_, ids.front(), rank_, &config),
+         "calls.ncclCommInitRankConfig(&handle_, size_, ids.front(), rank_, &config)");
 }
 
 Communicator::~Communicator() { abort(); }
@@ -91,7 +111,7 @@ void Communicator::accept(ncclResult_t status, const char* call, std::source_loc
         fmt::format("{} {} at {}:{}", describe(status), last_error(), where.file_name(), where.line());
     fail(call, what);
   }
-  Patience patience(deadlines_.setup_s);
+  Patience patience(settings_.deadlines.setup_s);
   ncclResult_t state = ncclInProgress;
   const NcclCalls& calls = nccl_->calls();
   while (true) {
@@ -99,7 +119,7 @@ void Communicator::accept(ncclResult_t status, const char* call, std::source_loc
     if (state == ncclSuccess) return;
     if (state != ncclInProgress) fail(call, fmt::format("{} {}", describe(state), last_error()));
     if (!patience.wait()) {
-      fail(call, fmt::format("the other ranks did not come within {:.0f} s at {}:{}", deadlines_.setup_s,
+      fail(call, fmt::format("the other ranks did not come within {:.0f} s at {}:{}", settings_.deadlines.setup_s,
                              where.file_name(), where.line()));
     }
   }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <source_location>
 #include <string>
+#include <vector>
 
 #include "kernels/cuda/nccl_library.h"
 #include "kernels/world.h"
@@ -15,6 +16,15 @@ namespace farscale::cuda {
 struct Deadlines {
   double setup_s = 120;     // making or finalising a communicator: minutes are normal on thousands of ranks
   double operation_s = 30;  // one wait for enqueued collectives
+};
+
+// What a communicator is made with.
+struct CommunicatorSettings {
+  Deadlines deadlines;
+  int most_ctas = 0;  // SMs its kernels may take (ncclConfig_t maxCTAs); 0: NCCL's choice
+  // Above four times as many ranks, each so many share a unique id, so that not all connect to one
+  // (ncclCommInitRankScalable).
+  int ranks_per_id = 128;
 };
 
 // Pauses between two looks at something another rank or the GPU must do: spins for 20 ms, then sleeps 50 us a look.
@@ -31,9 +41,9 @@ class Patience {
 
 class Communicator {
  public:
-  // Collective over the world: rank 0's unique id goes to all through World::broadcast. Throws CallError on every rank
-  // when rank 0 has no id, and on this rank when NCCL fails or the others do not come within the deadline.
-  Communicator(std::shared_ptr<const Nccl> nccl, const World& world, Deadlines deadlines);
+  // Collective over the world: unique ids go to all through the world. Throws CallError on every rank when one has no
+  // id, and on this rank when NCCL fails or the others do not come within the deadline.
+  Communicator(std::shared_ptr<const Nccl> nccl, const World& world, const CommunicatorSettings& settings);
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
@@ -43,7 +53,9 @@ class Communicator {
   int rank() const { return rank_; }
   int size() const { return size_; }
   double setup_s() const { return setup_s_; }
-  const Deadlines& deadlines() const { return deadlines_; }
+  const Deadlines& deadlines() const { return settings_.deadlines; }
+  int most_ctas() const { return settings_.most_ctas; }
+  const Nccl& nccl() const { return *nccl_; }
   std::string library() const { return nccl_->version(); }
 
   // After an NCCL call that may answer "in progress": throws on an error, waits until the call is accepted.
@@ -58,10 +70,10 @@ class Communicator {
 
  private:
   std::string last_error() const;
-  void make(const ncclUniqueId& id);
+  void make(std::vector<ncclUniqueId>& ids);
 
   std::shared_ptr<const Nccl> nccl_;
-  Deadlines deadlines_;
+  CommunicatorSettings settings_;
   int rank_;
   int size_;
   double setup_s_ = 0;

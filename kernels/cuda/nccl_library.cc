@@ -27,6 +27,11 @@ Opened Nccl::open() {
   if (!nccl->library_->find(#call, nccl->calls_.call)) missing = #call;
   FARSCALE_NCCL_CALLS(FARSCALE_FIND)
 #undef FARSCALE_FIND
+#define FARSCALE_FIND_LATER(call) \
+  if (!nccl->library_->find(#call, nccl->calls_.call)) nccl->lacks_ += nccl->lacks_.empty() ? #call : ", " #call;
+  FARSCALE_NCCL_LATER_CALLS(FARSCALE_FIND_LATER)
+#undef FARSCALE_FIND_LATER
+  if (!nccl->lacks_.empty()) nccl->lacks_.insert(0, "libnccl.so.2 has no ");
   if (!missing.empty()) return Opened::absent(fmt::format("libnccl.so.2 has no {}: {}", missing, kInstall));
   FARSCALE_CALL(nccl->calls_.ncclGetVersion(&nccl->version_));
   if (nccl->version_ < kOldest) {

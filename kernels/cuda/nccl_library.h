@@ -14,6 +14,10 @@
   X(ncclGetVersion)            \
   X(ncclGetUniqueId)           \
   X(ncclCommInitRankConfig)    \
+  X(ncclMemAlloc)              \
+  X(ncclMemFree)               \
+  X(ncclCommRegister)          \
+  X(ncclCommDeregister)        \
   X(ncclCommFinalize)          \
   X(ncclCommDestroy)           \
   X(ncclCommAbort)             \
@@ -28,11 +32,19 @@
   X(ncclGroupStart)            \
   X(ncclGroupEnd)
 
+// Those that came after 2.19, the oldest release this module runs with: nullptr where the library lacks them.
+#define FARSCALE_NCCL_LATER_CALLS(X) \
+  X(ncclGroupSimulateEnd)            \
+  X(ncclCommInitRankScalable)        \
+  X(ncclCommWindowRegister)          \
+  X(ncclCommWindowDeregister)
+
 namespace farscale::cuda {
 
 struct NcclCalls {
 #define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
   FARSCALE_NCCL_CALLS(FARSCALE_MEMBER)
+  FARSCALE_NCCL_LATER_CALLS(FARSCALE_MEMBER)
 #undef FARSCALE_MEMBER
 };
 
@@ -42,14 +54,16 @@ class Nccl {
   // non-blocking communicators this module was written against).
   static Maybe<std::shared_ptr<const Nccl>> open();
   const NcclCalls& calls() const { return calls_; }
-  int version_code() const { return version_; }  // 22809 for 2.28.9
-  std::string version() const;                   // "NCCL 2.28.9"
+  int version_code() const { return version_; }        // 22809 for 2.28.9
+  std::string version() const;                         // "NCCL 2.28.9"
+  const std::string& lacks() const { return lacks_; }  // "libnccl.so.2 has no ncclGroupSimulateEnd", "" when complete
 
  private:
   Nccl() = default;
   std::unique_ptr<Library> library_;
   NcclCalls calls_;
   int version_ = 0;
+  std::string lacks_;
 };
 
 }  // namespace farscale::cuda

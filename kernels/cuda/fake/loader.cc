@@ -17,7 +17,7 @@ using Symbols = std::map<std::string, void*>;
 
 #define FARSCALE_ROW(call) {#call, reinterpret_cast<void*>(&::call)},
 const Symbols kBlas{FARSCALE_CUBLASLT_CALLS(FARSCALE_ROW)};
-const Symbols kNccl{FARSCALE_NCCL_CALLS(FARSCALE_ROW)};
+const Symbols kNccl{FARSCALE_NCCL_CALLS(FARSCALE_ROW) FARSCALE_NCCL_LATER_CALLS(FARSCALE_ROW)};
 const Symbols kNvml{FARSCALE_NVML_CALLS(FARSCALE_ROW)};
 #undef FARSCALE_ROW
 

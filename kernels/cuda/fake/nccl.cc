@@ -1,6 +1,8 @@
 // A fake NCCL whose ranks are threads of this process: a collective runs when the work of every rank has reached it.
+#include <dlfcn.h>
 #include <nccl.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <optional>
@@ -53,8 +55,10 @@ struct Clique {
 struct Member {
   std::shared_ptr<Clique> clique;
   int rank = 0;
+  int most_ctas = 0;
   bool aborted = false;
   int64_t sequence = 0;
+  int registered = 0;
 };
 
 NumberType number_type(ncclDataType_t type) {
@@ -67,6 +71,10 @@ NumberType number_type(ncclDataType_t type) {
       return NumberType::kBf16;
     case ncclInt8:
       return NumberType::kInt8;
+    case ncclFloat8e4m3:
+      return NumberType::kFp8E4M3;
+    case ncclFloat8e5m2:
+      return NumberType::kFp8E5M2;
     default:
       return NumberType::kFp32;
   }
@@ -188,7 +196,7 @@ std::map<std::string, std::shared_ptr<Clique>>& cliques() {
   return *kCliques;
 }
 
-// Sends and receives between ncclGroupStart and ncclGroupEnd of this thread.
+// What stands between ncclGroupStart and ncclGroupEnd of this thread: sends and receives, or one collective.
 struct Group {
   bool open = false;
   std::shared_ptr<Member> member;
@@ -200,8 +208,61 @@ Group& group() {
   return current;
 }
 
+// The profiler plugin NCCL_PROFILER_PLUGIN names, as NCCL opens it; only what farscale-nccl.so needs of its interface.
+struct Plugin {
+  int mask = 0;
+  void* const* functions = nullptr;  // after the name: init, start_event, …
+
+  Plugin() {
+    const char* path = std::getenv("NCCL_PROFILER_PLUGIN");
+    void* library = path == nullptr ? nullptr : ::dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void* table = library == nullptr ? nullptr : ::dlsym(library, "ncclProfiler_v4");
+    if (table == nullptr) return;
+    functions = static_cast<void* const*>(table) + 1;
+    using Init = ncclResult_t (*)(void**, int*, const char*, uint64_t, int, int, int, void*);
+    void* context = nullptr;
+    (void)reinterpret_cast<Init>(functions[0])(&context, &mask, "fake", 1, 1, 1, 0, nullptr);
+  }
+
+  void tell(const char* function, int channels) const {
+    if (functions == nullptr || (mask & 2) == 0) return;
+    struct {
+      uint8_t type = 2;
+      void* parent = nullptr;
+      int rank = 0;
+      struct {
+        uint64_t sequence = 0;
+        const char* function;
+        const void* send = nullptr;
+        void* receive = nullptr;
+        size_t count = 0;
+        int root = 0;
+        const char* type = "ncclFloat32";
+        uint8_t channels;
+        uint8_t warps = 8;
+        const char* algorithm = "RING";
+        const char* protocol = "SIMPLE";
+      } collective;
+    } event{.collective = {.function = function, .channels = static_cast<uint8_t>(channels)}};
+    void* handle = nullptr;
+    using Start = ncclResult_t (*)(void*, void**, void*);
+    (void)reinterpret_cast<Start>(functions[1])(nullptr, &handle, &event);
+  }
+};
+const Plugin& plugin() {
+  static const auto* const kPlugin = new Plugin();
+  return *kPlugin;
+}
+
 ncclResult_t post(const char* call, const std::shared_ptr<Member>& member, cudaStream_t stream, Part part) {
   if (fails(call)) return ncclSystemError;
+  if (group().open && part.kind != Kind::kExchange) {
+    group().member = member;
+    group().stream = stream;
+    group().part = std::move(part);
+    return ncclSuccess;
+  }
+  if (part.kind != Kind::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
   farscale::fake::enqueue(stream, work_of(member, std::move(part)));
   return ncclInProgress;  // as a non-blocking communicator may
 }
@@ -226,13 +287,29 @@ ncclResult_t add_message(const char* call, bool send, const void* data, size_t b
   return ncclSuccess;
 }
 
+ncclResult_t join(const char* call, ncclComm_t* comm, int ranks, int rank, const ncclUniqueId& id,
+                  const ncclConfig_t* config) {
+  if (fails(call)) return ncclSystemError;
+  if (config->blocking != 0 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
+  const Lock lock(state().mutex);
+  auto& clique = cliques()[std::string(id.internal, sizeof id.internal)];
+  if (!clique) clique = std::make_shared<Clique>();
+  clique->size = ranks;
+  ++clique->joined;
+  const int ctas = config->maxCTAs == NCCL_CONFIG_UNDEF_INT ? 0 : config->maxCTAs;
+  *comm = new ncclComm{std::make_shared<Member>(Member{.clique = clique, .rank = rank, .most_ctas = ctas})};
+  count_alive("communicator", 1);
+  (void)plugin();
+  return ncclInProgress;
+}
+
 }  // namespace
 
 extern "C" {
 
 ncclResult_t ncclGetVersion(int* version) {
   if (fails("ncclGetVersion")) return ncclSystemError;
-  *version = NCCL_VERSION_CODE;
+  *version = state().machine.nccl_version;
   return ncclSuccess;
 }
 
@@ -247,16 +324,54 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 }
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
-  if (fails("ncclCommInitRankConfig")) return ncclSystemError;
-  if (config->blocking != 0 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
-  const Lock lock(state().mutex);
-  auto& clique = cliques()[std::string(id.internal, sizeof id.internal)];
-  if (!clique) clique = std::make_shared<Clique>();
-  clique->size = ranks;
-  ++clique->joined;
-  *comm = new ncclComm{std::make_shared<Member>(Member{.clique = clique, .rank = rank})};
-  count_alive("communicator", 1);
-  return ncclInProgress;
+  return join("ncclCommInitRankConfig", comm, ranks, rank, id, config);
+}
+
+// All ranks bring the same ids in the same order: the first stands for them.
+ncclResult_t ncclCommInitRankScalable(ncclComm_t* comm, int ranks, int rank, int count, ncclUniqueId* ids,
+                                      ncclConfig_t* config) {
+  if (count < 2 || count > ranks) return ncclInvalidArgument;
+  return join("ncclCommInitRankScalable", comm, ranks, rank, ids[0], config);
+}
+
+ncclResult_t ncclMemAlloc(void** memory, size_t bytes) {
+  if (fails("ncclMemAlloc")) return ncclUnhandledCudaError;
+  *memory = std::aligned_alloc(4096, (bytes + 4095) / 4096 * 4096);
+  count_alive("NCCL memory", 1);
+  return ncclSuccess;
+}
+
+ncclResult_t ncclMemFree(void* memory) {
+  const bool failing = fails("ncclMemFree");
+  std::free(memory);
+  count_alive("NCCL memory", -1);
+  return failing ? ncclUnhandledCudaError : ncclSuccess;
+}
+
+ncclResult_t ncclCommRegister(ncclComm_t comm, void* memory, size_t, void** handle) {
+  if (fails("ncclCommRegister")) return ncclSystemError;
+  *handle = memory;
+  ++comm->member->registered;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommDeregister(ncclComm_t comm, void*) {
+  if (fails("ncclCommDeregister")) return ncclSystemError;
+  return --comm->member->registered < 0 ? ncclInvalidUsage : ncclSuccess;
+}
+
+ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t, ncclWindow_t* window, int) {
+  if (fails("ncclCommWindowRegister")) return ncclSystemError;
+  *window = nullptr;
+  if (!state().machine.windows) return ncclSuccess;
+  *window = static_cast<ncclWindow_t>(memory);
+  ++comm->member->registered;
+  return ncclSuccess;
+}
+
+ncclResult_t ncclCommWindowDeregister(ncclComm_t comm, ncclWindow_t) {
+  if (fails("ncclCommWindowDeregister")) return ncclSystemError;
+  return --comm->member->registered < 0 ? ncclInvalidUsage : ncclSuccess;
 }
 
 ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
@@ -276,6 +391,7 @@ ncclResult_t ncclCommFinalize(ncclComm_t) { return fails("ncclCommFinalize") ? n
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   const bool failing = fails("ncclCommDestroy");
   const Lock lock(state().mutex);
+  if (comm->member->registered != 0) count_alive("registration", comm->member->registered);
   delete comm;
   count_alive("communicator", -1);
   ++state().finalised;
@@ -348,8 +464,17 @@ ncclResult_t ncclGroupEnd() {
   if (done.open) count_alive("open NCCL group", -1);
   if (!done.open) return ncclInvalidUsage;
   if (done.member == nullptr) return fails("ncclGroupEnd") ? ncclSystemError : ncclSuccess;
-  done.part.kind = Kind::kExchange;
+  if (!done.part.sends.empty() || !done.part.receives.empty()) done.part.kind = Kind::kExchange;
   return post("ncclGroupEnd", done.member, done.stream, std::move(done.part));
+}
+
+// Runs nothing; the time is what finish() would take, in microseconds.
+ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* info) {
+  const Group done = std::exchange(group(), {});
+  if (done.open) count_alive("open NCCL group", -1);
+  if (fails("ncclGroupSimulateEnd") || !done.open) return ncclInvalidUsage;
+  info->estimatedTime = static_cast<float>(10 + double(done.part.count * size_of(done.part.type)) / 1e5);
+  return ncclSuccess;
 }
 
 }  // extern "C"

@@ -72,7 +72,20 @@ constexpr Controls kControls{
           change([=](State& s) { s.machine.candidates.at(static_cast<size_t>(id - 1)) = candidate; });
         },
     .set_async_error = [](int result) { change([=](State& s) { s.machine.async_error = result; }); },
-    .corrupt_collectives = [](bool on) { change([=](State& s) { s.machine.corrupt_collectives = on; }); }};
+    .corrupt_products = [](int64_t n) { change([=](State& s) { s.machine.corrupt_products = n; }); },
+    .set_clock =
+        [](unsigned mhz, uint64_t throttle_reasons) {
+          change([=](State& s) {
+            s.machine.clock_mhz = mhz;
+            s.machine.throttle_reasons = throttle_reasons;
+          });
+        },
+    .corrupt_collectives = [](bool on) { change([=](State& s) { s.machine.corrupt_collectives = on; }); },
+    .corrupt_convolutions = [](bool on) { change([=](State& s) { s.machine.corrupt_convolutions = on; }); },
+    .set_nccl = [](int version, bool windows) { change([=](State& s) {
+                  s.machine.nccl_version = version;
+                  s.machine.windows = windows;
+                }); }};
 
 }  // namespace
 

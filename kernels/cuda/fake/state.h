@@ -22,8 +22,14 @@ struct Machine {
   int cache_bytes = 64 << 10;  // small, so that rotating through it is quick
   std::set<std::string> hidden_libraries;
   std::array<Candidate, kCandidates> candidates{{{.cost = 3}, {.cost = 1}, {.cost = 2}, {.cost = 1.5}}};
+  int64_t corrupt_products = 0;
+  unsigned clock_mhz = 1500;
+  uint64_t throttle_reasons = 0x4;  // power limit
   int async_error = 0;
   bool corrupt_collectives = false;
+  bool corrupt_convolutions = false;
+  int nccl_version = 23004;
+  bool windows = true;  // of NCCL: the GPUs can map each other's memory
 };
 
 struct State {

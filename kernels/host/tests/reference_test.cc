@@ -148,6 +148,24 @@ TEST(CollectivePattern, SumsAreExactAndNoRankCanBeMissing) {
   }
 }
 
+// Every partial sum, in whatever order, is an integer the type has.
+TEST(CollectivePattern, Fp8SumsStayWhereTheTypeCounts) {
+  for (const auto& [type, most] : {std::pair{NumberType::kFp8E4M3, 16.0}, {NumberType::kFp8E5M2, 8.0}}) {
+    for (const int ranks : {1, 2, 8, 24}) {
+      const CollectivePattern pattern(collective(CollectiveKind::kAllReduce, type, ranks));
+      std::vector<bool> missed(static_cast<size_t>(ranks), false);
+      for (int64_t i = 0; i < 200; ++i) {
+        ASSERT_LE(pattern.expected(0, i), most);
+        for (int r = 0; r < ranks; ++r)
+          missed[static_cast<size_t>(r)] = missed[static_cast<size_t>(r)] || pattern.sent(r, i) > 0;
+      }
+      EXPECT_EQ(std::count(missed.begin(), missed.end(), false), 0) << ranks;
+      const CollectivePattern moved(collective(CollectiveKind::kBroadcast, type, ranks));
+      for (int64_t i = 0; i < 50; ++i) ASSERT_LE(std::abs(moved.sent(0, i)), most);
+    }
+  }
+}
+
 TEST(CollectivePattern, MovedDataComesFromWhereItShould) {
   const CollectiveProblem gather = collective(CollectiveKind::kAllGather, NumberType::kFp32, 4);
   const CollectiveProblem exchange = collective(CollectiveKind::kAllToAll, NumberType::kFp32, 4);
