@@ -65,8 +65,9 @@ least_samples = 4
 [[step]]
 scale = 1
 interval = 0.02
-budget_s = 6
-least_samples = 5
+budget_s = 4
+least_samples = 4
+peak_flops_per_s = {pace}
 """
 
 STEP_WORKLOAD = """name = "testbed-step"
@@ -238,7 +239,7 @@ def step(lab):
     """Backward pass and all-reduces at once: compute keeps its own pace, so hosts do not slow one another."""
     lab.up("--host-rate", "80mbit")
     workload = lab.write("workload", STEP_WORKLOAD)
-    suite = lab.write("step", STEP_SUITE.format(workload=workload))
+    suite = lab.write("step", STEP_SUITE.format(workload=workload, pace=PACE))
     model = lab.fit(suite, FITTED_ON, "--pace", PACE)
     text = call(FARSCALE, "predict", "--workload", workload, "--model", model, "--gpus", ",".join(map(str, UNSEEN)), "--json")
     claims = []
