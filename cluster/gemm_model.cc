@@ -6,6 +6,7 @@
 
 #include "cluster/least_squares.h"
 #include "kernels/error.h"
+#include "results/statistics.h"
 
 namespace farscale {
 namespace {
@@ -25,7 +26,8 @@ constexpr double kSplits[] = {1, 2, 4, 8, 16, 32, 64};
 // Reach of a record, in doublings: beyond it a record says little about a shape. The residuals of neighbouring records
 // of published GEMM tables are alike over about this far.
 constexpr double kReach = 1.5;
-constexpr double kOwn = 0.1;               // weight of the fit over all shapes, against a record's at its own shape
+constexpr double kOwn = 1;                 // weight of the fit over all shapes, as of a record one doubling away
+constexpr double kNoise = 0.01;            // of a record's own time
 constexpr double kSigmaPerDoubling = 0.1;  // beyond the fitted FLOPs: assumption
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
@@ -34,6 +36,7 @@ double work_of(const GemmProblem& gemm, int multiprocessors) {
   return multiprocessors > 1 ? quantised_flops(gemm, multiprocessors) : gemm.flops();
 }
 
+// Time by the fit over all shapes.
 double trend(const GemmFit& fit, const GemmProblem& gemm) {
   return fit.launch_s + fit.s_per_flop * work_of(gemm, fit.multiprocessors) + fit.s_per_byte * gemm.bytes();
 }
@@ -71,8 +74,47 @@ double shape_distance(const GemmProblem& a, const GemmProblem& b) {
   return std::sqrt(m * m + n * n + k * k + batch * batch + 0.25 * turned);
 }
 
-GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors) {
-  if (records.empty()) throw InputError("no GEMM records to fit");
+namespace {
+
+constexpr size_t kNone = size_t(-1);
+
+// The estimate without record `skipped`.
+GemmEstimate estimate_without(const GemmFit& fit, const GemmProblem& gemm, size_t skipped) {
+  GemmEstimate estimate{.launch_s = fit.launch_s,
+                        .flops_s = fit.s_per_flop * work_of(gemm, fit.multiprocessors),
+                        .bytes_s = fit.s_per_byte * gemm.bytes()};
+  double weights = kOwn, correction = 0, nearest = INFINITY;
+  for (size_t i = 0; i < fit.points.size(); ++i) {
+    if (i == skipped) continue;
+    const double distance = shape_distance(fit.points[i].gemm, gemm);
+    const double weight = 1 / (distance * distance + kNoise);
+    correction += weight * std::log(fit.points[i].time_s / trend(fit, fit.points[i].gemm));
+    weights += weight;
+    nearest = std::min(nearest, distance);
+  }
+  const double factor = std::exp(correction / weights);
+  estimate.launch_s *= factor, estimate.flops_s *= factor, estimate.bytes_s *= factor;
+  estimate.distance = std::isfinite(nearest) ? nearest : 0;
+  // Near a record the fit's spread says nothing; far from all, all of it does, and more outside the fitted FLOPs.
+  const double unlike = 1 - std::exp(-2 * nearest * nearest / (kReach * kReach));
+  const double outside = doublings_outside(gemm.flops(), fit.least_flops, fit.most_flops);
+  estimate.log_sigma = std::hypot(kNoise, fit.log_sigma * std::sqrt(unlike), kSigmaPerDoubling * outside);
+  return estimate;
+}
+
+// Widens the spread until nine of ten records lie in the range that the others give them.
+void calibrate(GemmFit& fit) {
+  constexpr double kNineTenths = 1.645;  // a normal number stays within so many deviations nine times in ten
+  std::vector<double> misses;
+  for (size_t i = 0; i < fit.points.size(); ++i) {
+    const GemmEstimate others = estimate_without(fit, fit.points[i].gemm, i);
+    misses.push_back(std::abs(std::log(others.total() / fit.points[i].time_s)) / others.log_sigma);
+  }
+  fit.log_sigma *= std::max(1.0, quantile(misses, 0.9) / kNineTenths);
+}
+
+// The records as rows of launch, work and bytes, fitted.
+GemmFit fit_counting(const std::vector<GemmPoint>& records, int multiprocessors) {
   GemmFit fit{.least_flops = INFINITY,
               .records = int(records.size()),
               .points = records,
@@ -89,30 +131,22 @@ GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors) {
   fit.launch_s = linear.coefficients[0];
   fit.s_per_flop = linear.coefficients[1];
   fit.s_per_byte = linear.coefficients[2];
-  fit.log_sigma = std::max(0.01, linear.log_sigma);
+  fit.log_sigma = std::max(kNoise, linear.log_sigma);
+  calibrate(fit);
   return fit;
 }
 
-GemmEstimate gemm_estimate(const GemmFit& fit, const GemmProblem& gemm) {
-  GemmEstimate estimate{.launch_s = fit.launch_s,
-                        .flops_s = fit.s_per_flop * work_of(gemm, fit.multiprocessors),
-                        .bytes_s = fit.s_per_byte * gemm.bytes()};
-  double weights = kOwn, correction = 0, nearest = fit.points.empty() ? 0 : INFINITY;
-  for (const GemmPoint& point : fit.points) {
-    const double distance = shape_distance(point.gemm, gemm);
-    const double weight = std::exp(-2 * distance * distance / (kReach * kReach));
-    correction += weight * std::log(point.time_s / trend(fit, point.gemm));
-    weights += weight;
-    nearest = std::min(nearest, distance);
-  }
-  const double factor = std::exp(correction / weights);
-  estimate.launch_s *= factor, estimate.flops_s *= factor, estimate.bytes_s *= factor;
-  estimate.distance = nearest;
-  // Near a record the fit's spread says nothing; far from all, all of it does, and more outside the fitted FLOPs.
-  const double unlike = 1 - std::exp(-2 * nearest * nearest / (kReach * kReach));
-  const double outside = doublings_outside(gemm.flops(), fit.least_flops, fit.most_flops);
-  estimate.log_sigma = std::hypot(fit.log_sigma * std::sqrt(unlike), kSigmaPerDoubling * outside);
-  return estimate;
+}  // namespace
+
+// A library whose kernels are not those of the tile table is fitted better without it.
+GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors) {
+  if (records.empty()) throw InputError("no GEMM records to fit");
+  GemmFit plain = fit_counting(records, 1);
+  if (multiprocessors <= 1) return plain;
+  GemmFit quantised = fit_counting(records, multiprocessors);
+  return quantised.log_sigma <= plain.log_sigma ? quantised : plain;
 }
+
+GemmEstimate gemm_estimate(const GemmFit& fit, const GemmProblem& gemm) { return estimate_without(fit, gemm, kNone); }
 
 }  // namespace farscale

@@ -27,7 +27,7 @@ double quantised_flops(const GemmProblem& gemm, int multiprocessors);
 double shape_distance(const GemmProblem& a, const GemmProblem& b);
 
 // Fits the records of one number type by weighted least squares on relative errors. multiprocessors > 1 counts FLOPs
-// after quantisation, 1 as they are (hosts). Throws InputError without records.
+// after quantisation where that leaves less spread, 1 as they are (hosts). Throws InputError without records.
 GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors);
 
 GemmEstimate gemm_estimate(const GemmFit& fit, const GemmProblem& gemm);

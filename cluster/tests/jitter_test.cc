@@ -70,5 +70,23 @@ TEST(ExpectedMax, GrowsWithRanksAndTail) {
   }
 }
 
+// Shape 0 is exponential; the mean of n draws' maxima by the quantiles of the distribution elsewhere.
+TEST(GeneralisedPareto, BridgesExponentialAndHeavy) {
+  for (const int64_t n : {2, 8, 512, 300000}) {
+    EXPECT_NEAR(expected_max_generalised_pareto(n, 1e-4) / expected_max_exponential(n), 1, 2e-3) << n;
+    EXPECT_GT(expected_max_generalised_pareto(n, 0.2), expected_max_generalised_pareto(n, 0.1) * (n > 8 ? 1 : 0.9));
+    double sum = 0;
+    constexpr int kPoints = 20000;
+    for (int i = 0; i < kPoints; ++i) {
+      const double u = (i + 0.5) / kPoints;
+      sum += upper_generalised_pareto(-std::expm1(std::log(u) / double(n)), 0.2);
+    }
+    EXPECT_NEAR(expected_max_generalised_pareto(n, 0.2) / (sum / kPoints), 1, 0.02) << n;
+  }
+  EXPECT_EQ(expected_max_generalised_pareto(1, 0.3), 0);
+  EXPECT_NEAR(upper_normal(0.01), 2.3263, 1e-4);
+  EXPECT_NEAR(upper_generalised_pareto(0.01, 0), std::log(100) - 1, 1e-12);
+}
+
 }  // namespace
 }  // namespace farscale

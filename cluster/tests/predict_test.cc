@@ -109,6 +109,105 @@ TEST_F(Predict, WithoutSpreadNobodyWaits) {
   EXPECT_GT(at(300000).breakdown_s.straggler, at(8).breakdown_s.straggler);
 }
 
+TEST_F(Predict, EjectingTheSlowestBoundsThePersistentSpread) {
+  const Machine uneven = changed(machine_, [](Machine::Data& data) {
+    data.ranks.persistent.value = {0.03, 0.03, 0.03};
+    data.ranks.transient.value = {0.001, 0.001, 0.001};
+  });
+  const double all = predict(workload_, uneven, 50000, options_).breakdown_s.straggler;
+  options_.eject = 0.01;
+  const Prediction p = predict(workload_, uneven, 50000, options_);
+  EXPECT_LT(p.breakdown_s.straggler, 0.7 * all);
+  EXPECT_THAT(p.warnings, testing::Contains(testing::HasSubstr("50,506")));  // 50,000 / 0.99 bought
+  // On eight GPUs a hundredth is nobody.
+  const double few = predict(workload_, uneven, 8, options_).breakdown_s.straggler;
+  options_.eject = 0;
+  EXPECT_EQ(predict(workload_, uneven, 8, options_).breakdown_s.straggler, few);
+  options_.eject = 0.6;
+  EXPECT_THROW(predict(workload_, uneven, 8, options_), InputError);
+}
+
+TEST_F(Predict, HeavierTailsWaitLonger) {
+  const auto straggler = [&](double tail, double shape) {
+    const Machine machine = changed(machine_, [&](Machine::Data& data) {
+      data.ranks.tail.value = {tail, tail, tail};
+      data.ranks.shape.value = {shape, shape, shape};
+    });
+    return predict(workload_, machine, 50000, options_).breakdown_s.straggler;
+  };
+  EXPECT_GT(straggler(1, 0), 2 * straggler(0, 0));
+  EXPECT_GT(straggler(1, 0.3), 2 * straggler(1, 0));
+}
+
+// Micro-batches average what passes, not what stays.
+TEST_F(Predict, AccumulationAveragesJitter) {
+  const auto share = [&](double persistent, const char* layout) {
+    const Machine machine = changed(machine_, [&](Machine::Data& data) {
+      data.ranks = {};
+      (persistent > 0 ? data.ranks.persistent : data.ranks.transient).value = {0.01, 0.01, 0.01};
+    });
+    options_.layout = layout;
+    const Prediction p = predict(workload_, machine, 512, options_);
+    return p.breakdown_s.straggler / (p.breakdown_s.compute + p.breakdown_s.memory);
+  };
+  EXPECT_NEAR(share(0, "mb=32 accum=16") / share(0, "mb=32"), 0.25, 1e-6);
+  EXPECT_NEAR(share(1, "mb=32 accum=16") / share(1, "mb=32"), 1, 1e-6);
+}
+
+TEST_F(Predict, SlowInputBinds) {
+  const double free_s = at(64).step_time_s.p50;
+  options_.input_bytes_per_s = 1e6;
+  const Prediction p = at(64);
+  EXPECT_EQ(p.binding, "input");
+  EXPECT_GT(p.step_time_s.p50, 2 * free_s);
+  options_.input_bytes_per_s = 1e12;
+  EXPECT_NEAR(at(64).step_time_s.p50, free_s, 1e-9);
+}
+
+TEST_F(Predict, SynchronisedBatchNormPaysItsLatency) {
+  const auto exposed = [&](const char* layout, int64_t gpus) {
+    options_.layout = layout;
+    return predict(workload_, machine_, gpus, options_).breakdown_s.exposed_comm;
+  };
+  // 53 layers, two blocking collectives each, tens of microseconds.
+  const double of_512 = exposed("sync_bn=1", 512) - exposed("mb=256", 512);
+  EXPECT_GT(of_512, 106 * 30e-6);
+  EXPECT_GT(exposed("sync_bn=1", 8192), exposed("sync_bn=1", 512));
+}
+
+TEST_F(Predict, NamesItsLargestContributor) {
+  const Prediction p = at(4096);
+  Predictor predictor(workload_, machine_, options_);
+  const std::vector<Sensitivity> all = predictor.sensitivities(4096);
+  EXPECT_EQ(p.largest_uncertainty, all.front().what);
+  EXPECT_NEAR(p.largest_uncertainty_share, all.front().high_share - all.front().low_share, 0.5);
+  for (size_t i = 1; i < all.size(); ++i) EXPECT_LE(all[i].reach(), all[i - 1].reach());
+  const Machine vague = changed(machine_, [](Machine::Data& data) {
+    data.efficiency.launch_s.value = {1e-6, 3e-6, 1e-3};
+  });
+  EXPECT_EQ(predict(workload_, vague, 8, options_).largest_uncertainty, "kernel launch");
+}
+
+// Communication is less sure the farther it reaches beyond what was measured.
+TEST_F(Predict, RangesWidenBeyondTheKnownRanks) {
+  const auto width = [&](int64_t published) {
+    const Machine machine = changed(machine_, [&](Machine::Data& data) {
+      data.collectives.published_ranks = published;
+      scale(data.nic_bytes_per_s, 0.02);  // let communication matter
+    });
+    const Prediction p = predict(workload_, machine, 16384, options_);
+    return p.step_time_s.p95 / p.step_time_s.p05;
+  };
+  EXPECT_GT(width(64), 1.1 * width(16384));
+}
+
+TEST_F(Predict, CostDoesNotDependOnTheGpus) {
+  Predictor predictor(workload_, machine_, options_);
+  EXPECT_EQ(predictor.candidates(8).front().choice.layout.dp, 8);
+  EXPECT_EQ(predictor.candidates(1'000'000).front().choice.layout.dp, 1'000'000);
+  EXPECT_LE(predictor.candidates(1'000'000).size(), 500u);
+}
+
 TEST_F(Predict, AgreesWithPublishedSingleNodes) {
   struct Row {
     const char* hardware;

@@ -1,0 +1,124 @@
+// The search over layouts: what it finds, what it says about the others, and what does not fit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cluster/machine.h"
+#include "cluster/predictor.h"
+#include "kernels/error.h"
+
+namespace farscale {
+namespace {
+
+template <typename Work>
+std::string message_of(const Work& work) {
+  try {
+    work();
+  } catch (const InputError& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+class Search : public testing::Test {
+ protected:
+  Machine machine_ = load_hardware("h100-sxm");
+  Workload large_ = load_workload("gpt3-175b");
+  PredictOptions options_{.draws = 20};
+};
+
+TEST_F(Search, SmallNetworksStayPlain) {
+  Predictor predictor(load_workload("resnet50"), machine_, options_);
+  for (const int64_t gpus : {1, 8, 4096}) {
+    EXPECT_EQ(predictor.at(gpus).layout.str(), Layout{.dp = gpus}.str());
+    EXPECT_EQ(predictor.at(gpus).bucket_bytes, 0);
+  }
+}
+
+TEST_F(Search, LargeOnesAreSplitAndTheOthersSayWhyNot) {
+  Predictor predictor(large_, machine_, options_);
+  const std::vector<Candidate>& all = predictor.candidates(512);
+  EXPECT_GT(all.size(), 200u);
+  EXPECT_TRUE(all.front().why_not.empty());
+  EXPECT_LE(all.front().memory_bytes, usable_bytes(machine_.data()));
+  bool sharded = false, hybrid = false, tensor = false, pipeline = false, chunks = false, buckets = false;
+  for (size_t i = 1; i < all.size(); ++i) {
+    const Layout& layout = all[i].choice.layout;
+    EXPECT_FALSE(all[i].why_not.empty()) << all[i].choice.str();
+    sharded |= layout.zero_stage == 3, hybrid |= layout.hsdp_shard > 0, tensor |= layout.tp > 1;
+    pipeline |= layout.pp > 1, chunks |= layout.interleave > 1, buckets |= all[i].choice.bucket_bytes > 0;
+    // Every layout trains the same samples in a step.
+    const int64_t size = layout.micro_batch > 0 ? layout.micro_batch : large_.default_micro_batch();
+    EXPECT_EQ(layout.dp * size * layout.accumulation, 512) << layout.str();
+    if (all[i].samples_per_s > 0) {
+      EXPECT_LE(all[i].samples_per_s, 1.011 * all.front().samples_per_s) << all[i].choice.str();
+      EXPECT_LE(all[i].memory_bytes, usable_bytes(machine_.data()));
+    }
+  }
+  EXPECT_TRUE(sharded && hybrid && tensor && pipeline && chunks && buckets);
+  EXPECT_THAT(all[1].why_not, testing::AnyOf(testing::HasSubstr("slower"), testing::HasSubstr("simpler")));
+  EXPECT_THAT(all, testing::Contains(testing::Field(&Candidate::why_not, testing::HasSubstr("usable"))));
+}
+
+TEST_F(Search, LongSequencesTryContextParallelism) {
+  Predictor predictor(load_workload("llama3-8b"), machine_, options_);
+  bool context = false;
+  for (const Candidate& one : predictor.candidates(64)) context |= one.choice.layout.cp > 1;
+  EXPECT_TRUE(context);
+}
+
+TEST_F(Search, TheBatchAskedForIsKept) {
+  options_.batch = 1536;
+  Predictor predictor(large_, machine_, options_);
+  const Layout layout = predictor.at(512).layout;
+  const int64_t size = layout.micro_batch > 0 ? layout.micro_batch : large_.default_micro_batch();
+  EXPECT_EQ(layout.dp * size * layout.accumulation, 1536);
+  options_.layout = "tp=8 pp=8";
+  EXPECT_EQ(predict(large_, machine_, 512, options_).layout.accumulation, 192);
+  options_.batch = 1537;
+  EXPECT_THAT(message_of([&] { predict(large_, machine_, 512, options_); }), testing::HasSubstr("1537"));
+}
+
+TEST_F(Search, MoreBatchHidesTheBubble) {
+  options_.layout = "tp=8 pp=8";
+  const auto bubble = [&](int64_t batch) {
+    options_.batch = batch;
+    const Prediction p = predict(large_, machine_, 512, options_);
+    return p.breakdown_s.bubble / p.step_time_s.p50;
+  };
+  EXPECT_LT(bubble(1536), 0.5 * bubble(256));
+}
+
+TEST_F(Search, WhatDoesNotFitIsRefusedWithItsBytes) {
+  options_.layout = "mb=1";
+  const Workload workload = load_workload("hydranet-regnety16gf");
+  const Machine small = load_hardware("dojo-d1");
+  const std::string message = message_of([&] { predict(workload, small, 25, options_); });
+  EXPECT_THAT(message, testing::AllOf(testing::HasSubstr("mb=1"), testing::HasSubstr("GB a GPU"),
+                                      testing::HasSubstr("6.40 GB"), testing::HasSubstr("--ignore-memory")));
+  options_.ignore_memory = true;
+  const Prediction p = predict(workload, small, 25, options_);
+  EXPECT_GT(p.memory_bytes, small.data().memory_bytes.value.p50);
+  EXPECT_THAT(p.warnings, testing::Contains(testing::HasSubstr("needs")));
+}
+
+TEST_F(Search, NothingFitsNamesTheLeast) {
+  EXPECT_THAT(
+      message_of([&] { predict(large_, load_hardware("v100"), 8, options_); }),
+      testing::AllOf(testing::HasSubstr("does not fit"), testing::HasSubstr("a GPU"), testing::HasSubstr("usable")));
+}
+
+TEST_F(Search, ABudgetOfMemoryChangesTheLayout) {
+  const Workload workload = load_workload("llama3-8b");
+  const auto with = [&](double bytes) {
+    auto data = std::make_shared<Machine::Data>(machine_.data());
+    data->memory_bytes.value = {bytes, bytes, bytes};
+    return predict(workload, Machine(data), 64, options_);
+  };
+  const Prediction tight = with(30e9), wide = with(1e12);
+  EXPECT_NE(tight.layout.str(), wide.layout.str());
+  EXPECT_LT(tight.memory_bytes, 30e9);
+  EXPECT_LE(tight.samples_per_s.p50, 1.02 * wide.samples_per_s.p50);
+}
+
+}  // namespace
+}  // namespace farscale
