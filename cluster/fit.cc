@@ -8,7 +8,6 @@
 #include <map>
 
 #include "cluster/compute_model.h"
-#include "cluster/least_squares.h"
 #include "kernels/error.h"
 #include "kernels/format.h"
 #include "results/statistics.h"
@@ -76,25 +75,17 @@ void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
   Machine::Data& model = report.model;
   double widest = 0;
   for (const auto& [type, all] : by_type) {
-    std::vector<std::vector<double>> rows;
-    std::vector<double> times;
+    std::vector<GemmPoint> points;
     double best = 0;
-    GemmFit fit{.least_flops = INFINITY, .records = int(all.size())};
     for (const Observation& one : all) {
       const auto& gemm = std::get<GemmProblem>(*one.record->problem);
-      rows.push_back({1, gemm.flops(), gemm.bytes()});
-      times.push_back(one.time_s);
+      points.push_back({gemm, one.time_s});
       best = std::max(best, gemm.flops() / one.time_s);
-      fit.least_flops = std::min(fit.least_flops, gemm.flops());
-      fit.most_flops = std::max(fit.most_flops, gemm.flops());
     }
-    const LinearFit linear = fit_relative(rows, times);
-    fit.launch_s = linear.coefficients[0], fit.s_per_flop = linear.coefficients[1],
-    fit.s_per_byte = linear.coefficients[2];
-    fit.log_sigma = std::max(0.01, linear.log_sigma);
+    const GemmFit fit = fit_gemms(points, model.multiprocessors);
     for (size_t i = 0; i < all.size(); ++i) {
-      report.residuals.push_back(
-          {all[i].record->name, fmt::format("gemm {}", name(type)), all[i].ranks, times[i], linear.at(rows[i])});
+      report.residuals.push_back({all[i].record->name, fmt::format("gemm {}", name(type)), all[i].ranks, all[i].time_s,
+                                  gemm_trend(fit, points[i].gemm)});
     }
     model.gemm_fits[type] = fit;
     model.flops_per_s[type] = measured(best, 0.02, described(runs, all.size(), "GEMM") + ", best rate seen");
@@ -111,9 +102,10 @@ void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
   for (const KernelClass kind :
        {KernelClass::kLinear, KernelClass::kConvolution, KernelClass::kGroupedConvolution, KernelClass::kAttention}) {
     model.efficiency.tensor[kind] =
-        measured(1, kind == KernelClass::kLinear ? widest : std::max(0.2, widest), "residuals of the GEMM fit");
+        kind == KernelClass::kLinear
+            ? measured(1, 0.02, "GEMM records; shapes away from them are widened by their distance")
+            : measured(1, std::max(0.2, widest), "GEMM records of the same shapes: other kernels, a wider range");
   }
-  // Convolutions and attention run here as the plain GEMMs of the same shape: their range is widened above.
 }
 
 void fit_memory(const std::vector<Run>& runs, FitReport& report) {
@@ -207,6 +199,8 @@ FitReport fit_model(const std::vector<Run>& runs) {
     }
     if (!run.complete) report.notes.push_back(fmt::format("{} is of a run that did not end", run.path));
   }
+  const auto cores = runs.front().environment.find("multiprocessors");
+  if (cores != runs.front().environment.end()) model.multiprocessors = std::max(1, std::atoi(cores->second.c_str()));
   model.name = fmt::format("{} model", model.kind);
   model.title = runs.front().device;
   std::map<std::string, int> per_host;

@@ -89,6 +89,9 @@ Attempt attempt(CollectiveKind kind, const std::vector<Observation>& all, bool r
   fit.base_s = result.linear.coefficients[0];
   fit.hop_s = result.linear.coefficients[1];
   fit.s_per_byte.assign(result.linear.coefficients.begin() + 2, result.linear.coefficients.end());
+  for (const std::vector<double>& row : result.linear.covariance) {
+    fit.covariance.insert(fit.covariance.end(), row.begin(), row.end());
+  }
   fit.log_sigma = std::max(0.01, result.linear.log_sigma);
   fit.records = int(all.size());
   const std::vector<double> largest = terms(kind, ring, base, fit.from_bytes, fit.most_bytes, int(fit.most_ranks));

@@ -36,11 +36,6 @@ double work_of(const GemmProblem& gemm, int multiprocessors) {
   return multiprocessors > 1 ? quantised_flops(gemm, multiprocessors) : gemm.flops();
 }
 
-// Time by the fit over all shapes.
-double trend(const GemmFit& fit, const GemmProblem& gemm) {
-  return fit.launch_s + fit.s_per_flop * work_of(gemm, fit.multiprocessors) + fit.s_per_byte * gemm.bytes();
-}
-
 double doublings_outside(double value, double least, double most) {
   return std::max({0.0, std::log2(value / most), std::log2(least / value)});
 }
@@ -88,7 +83,7 @@ GemmEstimate estimate_without(const GemmFit& fit, const GemmProblem& gemm, size_
     if (i == skipped) continue;
     const double distance = shape_distance(fit.points[i].gemm, gemm);
     const double weight = 1 / (distance * distance + kNoise);
-    correction += weight * std::log(fit.points[i].time_s / trend(fit, fit.points[i].gemm));
+    correction += weight * std::log(fit.points[i].time_s / gemm_trend(fit, fit.points[i].gemm));
     weights += weight;
     nearest = std::min(nearest, distance);
   }
@@ -145,6 +140,10 @@ GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors) {
   if (multiprocessors <= 1) return plain;
   GemmFit quantised = fit_counting(records, multiprocessors);
   return quantised.log_sigma <= plain.log_sigma ? quantised : plain;
+}
+
+double gemm_trend(const GemmFit& fit, const GemmProblem& gemm) {
+  return fit.launch_s + fit.s_per_flop * work_of(gemm, fit.multiprocessors) + fit.s_per_byte * gemm.bytes();
 }
 
 GemmEstimate gemm_estimate(const GemmFit& fit, const GemmProblem& gemm) { return estimate_without(fit, gemm, kNone); }

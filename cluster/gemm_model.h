@@ -32,4 +32,7 @@ GemmFit fit_gemms(const std::vector<GemmPoint>& records, int multiprocessors);
 
 GemmEstimate gemm_estimate(const GemmFit& fit, const GemmProblem& gemm);
 
+// Seconds by the fit over all shapes alone.
+double gemm_trend(const GemmFit& fit, const GemmProblem& gemm);
+
 }  // namespace farscale

@@ -22,13 +22,27 @@ json write(const Quantity& q) {
           {"source", q.source}};
 }
 
+json write(const GemmPoint& point) {
+  const GemmProblem& g = point.gemm;
+  return {{"m", g.m},
+          {"n", g.n},
+          {"k", g.k},
+          {"batch", g.batch},
+          {"transposed", {g.transpose_a ? 1 : 0, g.transpose_b ? 1 : 0}},
+          {"time_s", point.time_s}};
+}
+
 json write(const GemmFit& fit) {
+  json points = json::array();
+  for (const GemmPoint& point : fit.points) points.push_back(write(point));
   return {{"launch_s", fit.launch_s},
           {"s_per_flop", fit.s_per_flop},
           {"s_per_byte", fit.s_per_byte},
           {"log_sigma", fit.log_sigma},
           {"fitted_flops", {fit.least_flops, fit.most_flops}},
-          {"records", fit.records}};
+          {"records", fit.records},
+          {"multiprocessors", fit.multiprocessors},
+          {"points", points}};
 }
 
 json write(const CollectiveFit& fit) {
@@ -39,6 +53,7 @@ json write(const CollectiveFit& fit) {
           {"s_per_byte", fit.s_per_byte},
           {"log_sigma", fit.log_sigma},
           {"relative_error", fit.relative_error},
+          {"covariance", fit.covariance},
           {"fitted_ranks", {fit.least_ranks, fit.most_ranks}},
           {"fitted_bytes", {fit.least_bytes, fit.most_bytes}},
           {"records", fit.records}};
@@ -105,16 +120,37 @@ Quantity read_quantity(const Place& place) {
           place.at("source").text()};
 }
 
-GemmFit read_gemm(const Place& place) {
+GemmPoint read_point(const Place& place, NumberType type) {
+  const std::vector<double> transposed = place.at("transposed").numbers();
+  if (transposed.size() != 2) place.fail("expected transposed = [a, b]");
+  const auto size = [&](const char* key) {
+    const double value = place.at(key).number();
+    if (value < 1 || value > 1e12) place.at(key).fail("expected a size of at least 1");
+    return int64_t(value);
+  };
+  GemmPoint point{{.m = size("m"), .n = size("n"), .k = size("k"), .batch = size("batch"), .type = type},
+                  place.at("time_s").number()};
+  point.gemm.transpose_a = transposed[0] != 0, point.gemm.transpose_b = transposed[1] != 0;
+  if (point.time_s <= 0) place.at("time_s").fail("expected a time above 0");
+  return point;
+}
+
+GemmFit read_gemm(const Place& place, NumberType type) {
   const std::vector<double> flops = place.at("fitted_flops").numbers();
   if (flops.size() != 2) place.fail("expected fitted_flops = [least, most]");
+  std::vector<GemmPoint> points;
+  if (place.has("points")) {
+    for (const Place& one : place.at("points").list()) points.push_back(read_point(one, type));
+  }
   return {.launch_s = place.at("launch_s").number(),
           .s_per_flop = place.at("s_per_flop").number(),
           .s_per_byte = place.at("s_per_byte").number(),
           .log_sigma = place.at("log_sigma").number(),
           .least_flops = flops[0],
           .most_flops = flops[1],
-          .records = int(place.at("records").number())};
+          .records = int(place.at("records").number()),
+          .points = std::move(points),
+          .multiprocessors = place.has("multiprocessors") ? int(place.at("multiprocessors").number()) : 1};
 }
 
 CollectiveFit read_collective(const Place& place) {
@@ -129,6 +165,7 @@ CollectiveFit read_collective(const Place& place) {
   }
   fit.log_sigma = place.at("log_sigma").number();
   fit.relative_error = place.at("relative_error").number();
+  if (place.has("covariance")) fit.covariance = place.at("covariance").numbers();
   const std::vector<double> ranks = place.at("fitted_ranks").numbers();
   const std::vector<double> bytes = place.at("fitted_bytes").numbers();
   if (ranks.size() != 2 || bytes.size() != 2) place.fail("expected fitted_ranks and fitted_bytes as [least, most]");
@@ -148,8 +185,10 @@ constexpr Field kFields[] = {{"memory_bytes", &Machine::Data::memory_bytes},
                              {"gpu_w", &Machine::Data::gpu_w},
                              {"node_w", &Machine::Data::node_w}};
 using Spread = std::pair<const char*, Quantity RankSpread::*>;
-constexpr Spread kSpreads[] = {
-    {"persistent", &RankSpread::persistent}, {"transient", &RankSpread::transient}, {"tail", &RankSpread::tail}};
+constexpr Spread kSpreads[] = {{"persistent", &RankSpread::persistent},
+                               {"transient", &RankSpread::transient},
+                               {"tail", &RankSpread::tail},
+                               {"shape", &RankSpread::shape}};
 
 using Constant = std::pair<const char*, Quantity CollectiveConstants::*>;
 constexpr Constant kConstants[] = {{"latency_scale", &CollectiveConstants::latency_scale},
@@ -202,8 +241,13 @@ void read_model(const Place& root, Machine::Data& model) {
   for (const auto& [key, member] : kConstants)
     model.collectives.*member = read_quantity(root.at("collectives").at(key));
   model.collectives.pod_ranks = int64_t(root.at("collectives").at("pod_ranks").number());
-  for (const auto& [key, member] : kSpreads) model.ranks.*member = read_quantity(root.at("ranks").at(key));
-  for (const auto& [key, place] : root.at("gemm").entries()) model.gemm_fits[parse_number_type(key)] = read_gemm(place);
+  for (const auto& [key, member] : kSpreads) {
+    if (root.at("ranks").has(key)) model.ranks.*member = read_quantity(root.at("ranks").at(key));
+  }
+  for (const auto& [key, place] : root.at("gemm").entries()) {
+    const NumberType type = parse_number_type(key);
+    model.gemm_fits[type] = read_gemm(place, type);
+  }
   for (const auto& [key, place] : root.at("collective").entries()) {
     model.collective_fits[parse_collective_kind(key)] = read_collective(place);
   }
