@@ -6,7 +6,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "kernels/cuda/arena.h"
 #include "kernels/cuda/call.h"
+#include "kernels/cuda/gemm_check.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/format.h"
 
@@ -14,8 +16,78 @@ namespace farscale::cuda {
 namespace {
 
 using Prepared = Maybe<std::unique_ptr<Operation>>;
+using Bytes = std::vector<std::byte>;
 
 constexpr int kMostCandidates = 64;
+
+// Scales and bias of a product, in one piece of device memory.
+class ExtraMemory {
+ public:
+  ExtraMemory(const GemmProblem& problem, const GemmTypes& types, const OperationSettings& settings,
+              const Device& device);
+  const GemmExtras& get() const { return extras_; }
+  std::vector<double> bias(const Device& device) const;
+
+ private:
+  void fill_blocks(uint8_t* to, size_t bytes, BlockScale block, uint64_t seed, const Device& device) const;
+
+  int64_t columns_ = 0;
+  NumberType bias_type_;
+  GemmExtras extras_;
+  DeviceMemory memory_;
+};
+
+size_t block_bytes(int64_t rows, int64_t k, BlockScale block) {
+  if (block == BlockScale::kNone) return 0;
+  const int64_t each = block_elements(block);
+  return static_cast<size_t>(scale_bytes(rows, (k + each - 1) / each));
+}
+
+ExtraMemory::ExtraMemory(const GemmProblem& problem, const GemmTypes& types, const OperationSettings& settings,
+                         const Device& device)
+    : bias_type_(types.c_type) {
+  const bool biased = problem.epilogue != Epilogue::kNone;
+  columns_ = biased ? problem.n : 0;
+  const auto bias_bytes = static_cast<size_t>(double(columns_) * bytes_per_element(bias_type_));
+  const size_t a = block_bytes(problem.m, problem.k, types.block), b = block_bytes(problem.n, problem.k, types.block);
+  memory_ = DeviceMemory(aligned(2 * sizeof(float)) + aligned(bias_bytes) + a + b);
+  std::byte* const start = memory_.get();
+  std::byte* const blocks = start + aligned(2 * sizeof(float)) + aligned(bias_bytes);
+  if (types.tensor_scales) {
+    const float scales[] = {GemmTypes::kTensorScaleA, GemmTypes::kTensorScaleB};
+    device.to_device(start, scales, sizeof scales);
+    extras_.a_scale = reinterpret_cast<const float*>(start);
+    extras_.b_scale = extras_.a_scale + 1;
+  }
+  if (biased) {
+    extras_.bias = start + aligned(2 * sizeof(float));
+    FARSCALE_CALL(launch_fill({.type = bias_type_,
+                               .data = settings.data,
+                               .seed = settings.seed + 2,
+                               .to = start + aligned(2 * sizeof(float)),
+                               .count = columns_},
+                              device.work()));
+  }
+  if (types.block == BlockScale::kNone) return;
+  extras_.a_blocks = reinterpret_cast<const uint8_t*>(blocks);
+  extras_.b_blocks = extras_.a_blocks + a;
+  fill_blocks(reinterpret_cast<uint8_t*>(blocks), a, types.block, settings.seed + 3, device);
+  fill_blocks(reinterpret_cast<uint8_t*>(blocks + a), b, types.block, settings.seed + 4, device);
+}
+
+void ExtraMemory::fill_blocks(uint8_t* to, size_t bytes, BlockScale block, uint64_t seed, const Device& device) const {
+  std::vector<uint8_t> scales(bytes);
+  for (size_t i = 0; i < bytes; ++i) scales[i] = scale_byte(block, mixed(seed, i));
+  device.to_device(to, scales.data(), bytes);
+}
+
+std::vector<double> ExtraMemory::bias(const Device& device) const {
+  std::vector<double> values(static_cast<size_t>(columns_));
+  if (values.empty()) return values;
+  const auto bytes = static_cast<size_t>(double(columns_) * bytes_per_element(bias_type_));
+  decoder(bias_type_)(device.to_host(extras_.bias, bytes).data(), 0, columns_, values.data());
+  return values;
+}
 
 class GemmOperation final : public CudaOperation {
  public:
@@ -25,20 +97,32 @@ class GemmOperation final : public CudaOperation {
   std::string choose(TunedGemms& tuned);
 
   Verdict verify() override;
+  std::optional<Verdict> recheck() override;
   Facts details() const override;
 
  protected:
   void enqueue(CudaQueue& queue) override {
-    plan_.multiply(tuned_.algorithm, next(), workspace(queue.workspace(device_.workspace_bytes())), queue.stream());
+    multiply(next(), workspace(queue.workspace(device_.workspace_bytes())), queue.stream());
   }
 
  private:
   GemmPointers at(int64_t set) const;
-  GemmPointers next() { return at(next_++ % sets_); }
+  GemmPointers next() { return at(last_ = next_++ % sets_); }
   static Workspace workspace(const DeviceMemory& memory) { return {.memory = memory.get(), .bytes = memory.bytes()}; }
+  void multiply(const GemmPointers& pointers, const Workspace& workspace, cudaStream_t stream) const {
+    plan_.multiply(tuned_.algorithm, pointers, workspace, stream);
+  }
+  void multiply_here(int64_t set) const;
   void fill_operands();
+  std::string first_that_is_right(std::vector<Candidate>& candidates, TunedGemms& tuned);
   Verdict check_product();
   Verdict compare(const GemmPointers& pointers) const;
+  Verdict compare_on_host(const GemmPointers& pointers) const;
+  Bytes expanded(const StoredMatrix& matrix, size_t bytes) const;
+  void approve();
+  std::vector<uint64_t> sums(int64_t set) const { return checksums_of(device_, at(set).c, bytes_.c); }
+  Verdict strayed(size_t slab) const;
+  std::string place(size_t offset, const std::byte* seen, const std::byte* again) const;
   Facts facts_of_winner(const Candidate& winner, const std::vector<Candidate>& all) const;
 
   GemmProblem problem_;
@@ -46,14 +130,22 @@ class GemmOperation final : public CudaOperation {
   GemmTypes types_;
   const Device& device_;
   GemmBytes bytes_;
+  CudaArena::Place borrowed_;  // of an arena: then no operands of its own
   int64_t sets_;
   DeviceMemory operands_;
-  DeviceMemory scales_;
+  ExtraMemory extras_;
   GemmPlan plan_;
   TunedGemm tuned_;
   int64_t next_ = 0;
-  std::optional<Verdict> fresh_;  // of the winner, until verify() is asked for it
+  int64_t last_ = 0;
+  std::optional<Verdict> fresh_;    // of the winner, until verify() is asked for it
+  std::vector<uint64_t> approved_;  // checksums of the product verify() found right; empty: none to hold others against
 };
+
+CudaArena::Place borrowed_from(const Arena* arena, const GemmBytes& bytes) {
+  const auto* ours = dynamic_cast<const CudaArena*>(arena);
+  return ours == nullptr ? CudaArena::Place{} : ours->place(aligned(bytes.a) + aligned(bytes.b), aligned(bytes.c));
+}
 
 GemmOperation::GemmOperation(const GemmRequest& request, const GemmTypes& types)
     : problem_(request.problem),
@@ -61,35 +153,39 @@ GemmOperation::GemmOperation(const GemmRequest& request, const GemmTypes& types)
       types_(types),
       device_(*request.device),
       bytes_(gemm_bytes(problem_, types)),
-      sets_(rotation(bytes_.set(), settings_.cold, device_)),
-      operands_(bytes_.set() * static_cast<size_t>(sets_)),
-      scales_(sizeof(float)),
-      plan_(request.blas, problem_, types_, reinterpret_cast<const float*>(scales_.get())) {
-  const float one = 1;
-  device_.to_device(scales_.get(), &one, sizeof one);
-  fill_operands();
+      borrowed_(borrowed_from(settings_.arena, bytes_)),
+      sets_(borrowed_.read != nullptr ? 1 : rotation(bytes_.set(), settings_.cold, device_)),
+      operands_(borrowed_.read != nullptr ? 0 : bytes_.set() * static_cast<size_t>(sets_)),
+      extras_(problem_, types, settings_, device_),
+      plan_(request.blas, problem_, types_, extras_.get()) {
+  if (borrowed_.read == nullptr) fill_operands();
 }
 
 GemmPointers GemmOperation::at(int64_t set) const {
-  std::byte* start = operands_.get() + static_cast<size_t>(set) * bytes_.set();
-  return {.a = start, .b = start + aligned(bytes_.a), .c = start + aligned(bytes_.a) + aligned(bytes_.b)};
+  std::byte* const own = operands_.get() + static_cast<size_t>(set) * bytes_.set();
+  std::byte* const a = borrowed_.read != nullptr ? borrowed_.read : own;
+  return {.a = a,
+          .b = a + aligned(bytes_.a),
+          .c = borrowed_.read != nullptr ? borrowed_.written : a + aligned(bytes_.a) + aligned(bytes_.b)};
 }
 
+// Every set holds the same numbers: only the addresses must be cold, and all products must come out the same.
 void GemmOperation::fill_operands() {
-  for (int64_t set = 0; set < sets_; ++set) {
-    const uint64_t seed = settings_.seed + 2 * static_cast<uint64_t>(set);
-    const FillTask a{.type = types_.a_type,
-                     .data = settings_.data,
-                     .seed = seed,
-                     .to = at(set).a,
-                     .count = problem_.m * problem_.k * problem_.batch};
-    const FillTask b{.type = types_.b_type,
-                     .data = settings_.data,
-                     .seed = seed + 1,
-                     .to = at(set).b,
-                     .count = problem_.k * problem_.n * problem_.batch};
-    FARSCALE_CALL(launch_fill(a, device_.work()));
-    FARSCALE_CALL(launch_fill(b, device_.work()));
+  const FillTask a{.type = types_.a_type,
+                   .data = settings_.data,
+                   .seed = settings_.seed,
+                   .to = at(0).a,
+                   .count = problem_.m * problem_.k * problem_.batch};
+  const FillTask b{.type = types_.b_type,
+                   .data = settings_.data,
+                   .seed = settings_.seed + 1,
+                   .to = at(0).b,
+                   .count = problem_.k * problem_.n * problem_.batch};
+  FARSCALE_CALL(launch_fill(a, device_.work()));
+  FARSCALE_CALL(launch_fill(b, device_.work()));
+  const size_t inputs = aligned(bytes_.a) + aligned(bytes_.b);
+  for (int64_t set = 1; set < sets_; ++set) {
+    FARSCALE_CALL(cudaMemcpyAsync(at(set).a, at(0).a, inputs, cudaMemcpyDeviceToDevice, device_.work()));
   }
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
 }
@@ -107,6 +203,11 @@ std::string GemmOperation::choose(TunedGemms& tuned) {
         return next();
       }};
   std::vector<Candidate> candidates = time_candidates(task, found);
+  return first_that_is_right(candidates, tuned);
+}
+
+// Fastest first.
+std::string GemmOperation::first_that_is_right(std::vector<Candidate>& candidates, TunedGemms& tuned) {
   const Candidate* first = nullptr;
   for (Candidate& candidate : candidates) {
     if (!candidate.failure.empty()) continue;
@@ -151,45 +252,119 @@ Facts GemmOperation::facts_of_winner(const Candidate& winner, const std::vector<
   return facts;
 }
 
+// ---- Is it right? ----
+
 Verdict GemmOperation::verify() {
-  if (fresh_) return *std::exchange(fresh_, std::nullopt);  // the winner ran and was compared a moment ago
-  return check_product();
+  Verdict verdict = fresh_ ? *std::exchange(fresh_, std::nullopt) : check_product();
+  approved_.clear();
+  if (verdict.correct && borrowed_.read == nullptr) approve();
+  return verdict;
+}
+
+void GemmOperation::multiply_here(int64_t set) const {
+  multiply(at(set), workspace(device_.workspace()), device_.work());
 }
 
 Verdict GemmOperation::check_product() {
-  const GemmPointers pointers = at(0);
-  device_.poison(pointers.c, bytes_.c);
-  plan_.multiply(tuned_.algorithm, pointers, workspace(device_.workspace()), device_.work());
+  device_.poison(at(0).c, bytes_.c);
+  multiply_here(0);
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
-  return compare(pointers);
-}
-
-// kernels/reference.h reads both operands with one decoder: mixed types are widened to fp32, which holds them exactly.
-std::vector<std::byte> widened(const std::vector<std::byte>& narrow, NumberType type) {
-  const auto count = static_cast<int64_t>(static_cast<double>(narrow.size()) / bytes_per_element(type));
-  std::vector<double> exact(static_cast<size_t>(count));
-  decoder(type)(narrow.data(), 0, count, exact.data());
-  std::vector<std::byte> wide(static_cast<size_t>(count) * sizeof(float));
-  encode(NumberType::kFp32, exact.data(), count, wide.data(), 0);
-  return wide;
+  return compare(at(0));
 }
 
 Verdict GemmOperation::compare(const GemmPointers& pointers) const {
-  std::vector<std::byte> a = device_.to_host(pointers.a, bytes_.a);
-  std::vector<std::byte> b = device_.to_host(pointers.b, bytes_.b);
-  const std::vector<std::byte> c = device_.to_host(pointers.c, bytes_.c);
-  NumberType inputs = types_.a_type;
-  if (types_.a_type != types_.b_type) {
-    a = widened(a, types_.a_type);
-    b = widened(b, types_.b_type);
-    inputs = NumberType::kFp32;
+  if (gemm_is_small(problem_)) return compare_on_host(pointers);
+  DeviceSight sight(problem_, stored_product(problem_, types_, pointers, extras_.get()), device_);
+  Verdict verdict = check_large_gemm(problem_, gemm_rounding(problem_), settings_.seed, extras_.bias(device_), sight);
+  verdict.detail += ", on the device";
+  return verdict;
+}
+
+// A matrix of a block format in fp32, which holds number times scale exactly.
+Bytes GemmOperation::expanded(const StoredMatrix& matrix, size_t bytes) const {
+  const Bytes narrow = device_.to_host(matrix.data, bytes);
+  const int64_t each = block_elements(matrix.block), blocks = (matrix.columns + each - 1) / each;
+  const Bytes scales = device_.to_host(matrix.scales, static_cast<size_t>(scale_bytes(matrix.rows, blocks)));
+  std::vector<double> values(static_cast<size_t>(matrix.rows * matrix.columns));
+  decoder(matrix.type)(narrow.data(), 0, static_cast<int64_t>(values.size()), values.data());
+  for (int64_t i = 0; i < matrix.rows * matrix.columns; ++i) {
+    const int64_t at = scale_offset(i / matrix.columns, i % matrix.columns / each, blocks);
+    values[static_cast<size_t>(i)] *= scale_value(matrix.block, static_cast<uint8_t>(scales[static_cast<size_t>(at)]));
   }
+  Bytes wide(values.size() * sizeof(float));
+  encode(NumberType::kFp32, values.data(), static_cast<int64_t>(values.size()), wide.data(), 0);
+  return wide;
+}
+
+Verdict GemmOperation::compare_on_host(const GemmPointers& pointers) const {
+  const bool blocks = types_.block != BlockScale::kNone;
+  const StoredProduct product = stored_product(problem_, types_, pointers, extras_.get());
+  const Bytes a = blocks ? expanded(product.a, bytes_.a) : device_.to_host(pointers.a, bytes_.a);
+  const Bytes b = blocks ? expanded(product.b, bytes_.b) : device_.to_host(pointers.b, bytes_.b);
+  const Bytes c = device_.to_host(pointers.c, bytes_.c);
   const GemmOperands operands{.a = a.data(),
                               .b = b.data(),
                               .c = c.data(),
-                              .decode_inputs = decoder(inputs),
-                              .decode_output = decoder(types_.c_type)};
-  return check_gemm(problem_, operands, gemm_rounding(problem_.type, problem_.k), settings_.seed);
+                              .decode_inputs = decoder(blocks ? NumberType::kFp32 : types_.a_type),
+                              .decode_output = types_.int32 ? decode_int32 : decoder(types_.c_type),
+                              .decode_b = decoder(blocks ? NumberType::kFp32 : types_.b_type),
+                              .scale = types_.scale(),
+                              .bias = extras_.bias(device_)};
+  return check_gemm(problem_, operands, gemm_rounding(problem_), settings_.seed);
+}
+
+// ---- Is it still right? ----
+
+// The checksums that later products must have; only where the algorithm gives the same bits every time and everywhere.
+void GemmOperation::approve() {
+  const std::vector<uint64_t> seen = sums(0);
+  multiply_here(sets_ - 1);
+  if (sums(sets_ - 1) == seen) approved_ = seen;
+}
+
+std::optional<Verdict> GemmOperation::recheck() {
+  if (approved_.empty()) return std::nullopt;
+  const std::vector<uint64_t> seen = sums(last_);
+  const auto [was, is] = std::mismatch(approved_.begin(), approved_.end(), seen.begin());
+  if (was != approved_.end()) return strayed(static_cast<size_t>(was - approved_.begin()));
+  return Verdict{.correct = true, .worst_error = 0, .bound = 0, .detail = "the bytes of the verified product"};
+}
+
+// Multiplies again to find the place.
+Verdict GemmOperation::strayed(size_t slab) const {
+  const size_t first = slab * slab_bytes(bytes_.c);
+  const size_t bytes = std::min(slab_bytes(bytes_.c), bytes_.c - first);
+  const Bytes seen = device_.to_host(at(last_).c + first, bytes);
+  multiply_here(last_);
+  const Bytes again = device_.to_host(at(last_).c + first, bytes);
+  const auto [here, there] = std::mismatch(seen.begin(), seen.end(), again.begin());
+  const auto each = static_cast<size_t>(types_.c_bytes());
+  const auto offset = static_cast<size_t>(here - seen.begin()) / each * each;
+  const std::string where = here == seen.end()
+                                ? fmt::format("bytes {} to {} of C, again and again", first, first + bytes - 1)
+                                : place(first + offset, &seen[offset], &again[offset]);
+  return {.correct = false,
+          .worst_error = 1,
+          .bound = 0,
+          .detail = "a product that was right before has changed: " + where};
+}
+
+std::string GemmOperation::place(size_t offset, const std::byte* seen, const std::byte* again) const {
+  const Decode decode = types_.int32 ? decode_int32 : decoder(types_.c_type);
+  double was = 0;
+  double is = 0;
+  decode(seen, 0, 1, &was);
+  decode(again, 0, 1, &is);
+  const auto element = static_cast<int64_t>(static_cast<double>(offset) / types_.c_bytes());
+  const int64_t row = element / problem_.n;
+  return fmt::format("C[{},{}]{} was {:.9g}, multiplied again {:.9g}", row % problem_.m, element % problem_.n,
+                     row >= problem_.m ? fmt::format(" of batch item {}", row / problem_.m) : "", was, is);
+}
+
+std::string scaling_text(const GemmTypes& types) {
+  if (types.block == BlockScale::kUe8m0) return "ue8m0 for every 32 elements along k";
+  if (types.block == BlockScale::kUe4m3) return "ue4m3 for every 16 elements along k";
+  return types.tensor_scales ? "one fp32 factor a tensor" : "none";
 }
 
 Facts GemmOperation::details() const {
@@ -197,18 +372,24 @@ Facts GemmOperation::details() const {
   facts["library"] = plan_.blas().version();
   facts["workspace"] = format_bytes(static_cast<double>(device_.workspace_bytes()));
   facts["buffers_rotated"] = fmt::format("{}", sets_);
-  facts["types"] = fmt::format("A {}, B {}, C {}", name(types_.a_type), name(types_.b_type), name(types_.c_type));
-  if (types_.fp8) facts["scaling"] = "one fp32 scale a tensor, all 1; fast accumulation off";
+  facts["types"] = fmt::format("A {}, B {}, C {}", name(types_.a_type), name(types_.b_type),
+                               types_.int32 ? "int32" : name(types_.c_type));
+  if (types_.fp8 || types_.block != BlockScale::kNone) facts["scaling"] = scaling_text(types_);
+  if (types_.fp8) facts["fast_accumulation"] = problem_.fast_accumulation ? "on" : "off";
+  facts["rechecked"] = approved_.empty() ? "no" : "checksums of C";
   return facts;
 }
 
 }  // namespace
 
 Prepared prepare_gemm(const GemmRequest& request) {
-  const auto types = gemm_types(request.problem, request.device->capability());
+  const GemmProblem& problem = request.problem;
+  const auto types = gemm_types(problem, request.device->capability());
   if (!types) return Prepared::absent(types.reason());
-  const GemmBytes bytes = gemm_bytes(request.problem, *types);
-  const size_t needed = bytes.set() + request.device->workspace_bytes();
+  const GemmBytes bytes = gemm_bytes(problem, *types);
+  const size_t operands = borrowed_from(request.settings.arena, bytes).read != nullptr ? 0 : bytes.set();
+  const size_t vectors = 32 * static_cast<size_t>(problem.m + problem.n + problem.k);  // of the check
+  const size_t needed = operands + vectors + request.device->workspace_bytes();
   const size_t free = request.device->free_bytes();
   if (needed > free) {
     return Prepared::absent(fmt::format("does not fit: {} of device memory needed, {} free",

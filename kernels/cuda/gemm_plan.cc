@@ -13,38 +13,81 @@ using Types = Maybe<GemmTypes>;
 GemmTypes same(NumberType type, cudaDataType_t data, cublasComputeType_t compute = CUBLAS_COMPUTE_32F) {
   GemmTypes types;
   types.compute = compute;
-  types.scale = compute == CUBLAS_COMPUTE_64F ? CUDA_R_64F : CUDA_R_32F;
+  types.factors = compute == CUBLAS_COMPUTE_64F ? CUDA_R_64F : CUDA_R_32F;
   types.a = types.b = types.c = data;
   types.a_type = types.b_type = types.c_type = type;
   return types;
 }
 
-GemmTypes fp8(NumberType a) {
-  GemmTypes types;
-  types.a = a == NumberType::kFp8E5M2 ? CUDA_R_8F_E5M2 : CUDA_R_8F_E4M3;
-  types.b = CUDA_R_8F_E4M3;
-  types.c = CUDA_R_16BF;
-  types.a_type = a;
-  types.b_type = NumberType::kFp8E4M3;
-  types.c_type = NumberType::kBf16;
-  types.fp8 = true;
+std::string number(int capability) { return fmt::format("{}.{}", capability / 10, capability % 10); }
+
+// cuBLASLt's TN, which is our nt: both operands lie along k.
+Types along_k(const GemmProblem& problem, std::string_view what) {
+  return Types::absent(fmt::format("{} runs only in layout nt (cuBLASLt's TN), not {}", what, problem.layout()));
+}
+
+// NVIDIA's cuBLAS documentation, cublasLtMatmul: block scales from compute capability 10.0 on.
+Types block_scaled(const GemmProblem& problem, int capability, GemmTypes types, BlockScale block) {
+  if (capability < 100) {
+    return Types::absent(
+        fmt::format("block scaling needs compute capability 10.0 or newer, this GPU has {}", number(capability)));
+  }
+  if (problem.layout() != "nt") return along_k(problem, "block scaling");
+  if (problem.batch > 1) return Types::absent("block scaling is not offered for batches");
+  if (problem.m % 16 != 0 || problem.n % 16 != 0 || problem.k % 32 != 0) {
+    return Types::absent("block scaling needs m and n in multiples of 16 and k of 32");
+  }
+  types.block = block;
   return types;
 }
 
 Types fp8_types(const GemmProblem& problem, int capability) {
   if (capability < 89) {
-    return Types::absent(
-        fmt::format("fp8 needs compute capability 8.9 or newer, this GPU has {}.{}", capability / 10, capability % 10));
+    return Types::absent(fmt::format("fp8 needs compute capability 8.9 or newer, this GPU has {}", number(capability)));
   }
-  // cuBLAS documentation, cublasLtMatmul: before Blackwell fp8 runs only as TN (column-major), which is our nt.
-  if (capability < 100 && problem.layout() != "nt") {
-    return Types::absent(fmt::format("fp8 runs only in layout nt on compute capability {}.{} (cuBLASLt's TN), not {}",
-                                     capability / 10, capability % 10, problem.layout()));
+  GemmTypes types = same(problem.type, CUDA_R_8F_E4M3);
+  if (problem.type == NumberType::kFp8E5M2) types.a = CUDA_R_8F_E5M2;
+  types.b_type = NumberType::kFp8E4M3;
+  types.c = CUDA_R_16BF;
+  types.c_type = NumberType::kBf16;
+  types.fp8 = true;
+  if (problem.scaling == Scaling::kBlock) return block_scaled(problem, capability, types, BlockScale::kUe8m0);
+  // cuBLAS documentation, cublasLtMatmul: only Blackwell's data center GPUs (10.x) have the other layouts.
+  if ((capability < 100 || capability >= 120) && problem.layout() != "nt") {
+    return along_k(problem, fmt::format("fp8 on compute capability {}", number(capability)));
   }
   if (problem.m % 16 != 0 || problem.n % 16 != 0 || problem.k % 16 != 0) {
     return Types::absent("fp8 needs m, n and k in multiples of 16 (cuBLASLt)");
   }
-  return fp8(problem.type);
+  types.tensor_scales = problem.scaling == Scaling::kTensor;
+  return types;
+}
+
+Types fp4_types(const GemmProblem& problem, int capability) {
+  GemmTypes types = same(NumberType::kFp4, CUDA_R_4F_E2M1);
+  types.c = CUDA_R_16BF;
+  types.c_type = NumberType::kBf16;
+  if (problem.scaling != Scaling::kBlock) return Types::absent("fp4 needs block scaling");
+  return block_scaled(problem, capability, types, BlockScale::kUe4m3);
+}
+
+// cuBLAS documentation, cublasLtMatmul: integers in ordinary layouts only as TN, with m, n and k in multiples of 4.
+Types int8_types(const GemmProblem& problem) {
+  GemmTypes types = same(NumberType::kInt8, CUDA_R_8I, CUBLAS_COMPUTE_32I);
+  types.factors = types.c = CUDA_R_32I;
+  types.int32 = true;
+  if (problem.epilogue != Epilogue::kNone) return Types::absent("int8 has no epilogues here: it is stored as int32");
+  if (problem.layout() != "nt") return along_k(problem, "int8");
+  if (problem.m % 4 != 0 || problem.n % 4 != 0 || problem.k % 4 != 0) {
+    return Types::absent("int8 needs m, n and k in multiples of 4 (cuBLASLt)");
+  }
+  if (problem.k > (int64_t{1} << 31) / (63 * 63) - 1) return Types::absent("int8 sums of this k may leave int32");
+  return types;
+}
+
+cublasLtEpilogue_t epilogue_of(Epilogue epilogue) {
+  if (epilogue == Epilogue::kBiasRelu) return CUBLASLT_EPILOGUE_RELU_BIAS;
+  return epilogue == Epilogue::kBiasGelu ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_BIAS;
 }
 
 MatrixShape shape(cudaDataType_t type, int64_t rows, int64_t columns, const GemmProblem& problem) {
@@ -75,51 +118,60 @@ Types gemm_types(const GemmProblem& problem, int capability) {
     case NumberType::kFp8E5M2:
       return fp8_types(problem, capability);
     case NumberType::kFp4:
+      return fp4_types(problem, capability);
     case NumberType::kInt8:
-      break;
+      return int8_types(problem);
   }
-  return Types::absent(fmt::format("{} GEMM is not implemented in the cuda module", name(problem.type)));
+  return Types::absent("an unknown number type");
 }
 
-GemmRounding gemm_rounding(NumberType type, int64_t k) {
+GemmRounding gemm_rounding(const GemmProblem& problem) {
   // Tensor cores align the products of one instruction and cut off what does not fit 24 bits: truncation, 2^-23 a step
   // (Fasi, Higham, Mikaitis and Pranesh, PeerJ Comput. Sci. 7:e330, 2021).
   constexpr double kTruncated = 0x1p-23;
-  switch (type) {
-    case NumberType::kFp64:
-      return {.sum = 0x1p-53, .output = 0, .random_walk = true};
+  constexpr double kBf16 = 0x1p-8;
+  // Hopper's fp8 units keep about 14 bits of a sum, 32 products an instruction: 2^-13 each. Without fast accumulation
+  // cuBLASLt adds the sum of every 128 products in fp32, so that four of them count whatever k is (DeepSeek-V3, arXiv
+  // 2412.19437, section 3.3.2). The reference multiplies by k.
+  constexpr double kFp8Step = 0x1p-13;
+  switch (problem.type) {
+    case NumberType::kFp64:  // a large product's reference is fp64 too, and rounds as much
+      return {.sum = gemm_is_small(problem) ? 0x1p-53 : 0x1p-52, .output = 0, .random_walk = true};
+    case NumberType::kFp32:
+      return {.sum = 0x1p-24, .output = 0, .random_walk = true};
     case NumberType::kTf32:
       return {.sum = kTruncated, .output = 0, .random_walk = false};
     case NumberType::kFp16:
       return {.sum = kTruncated, .output = 0x1p-11, .random_walk = false};
     case NumberType::kBf16:
-      return {.sum = kTruncated, .output = 0x1p-8, .random_walk = false};
+    case NumberType::kFp4:  // products of block formats are exact in fp32: 2 x 3 bits and two scales
+      return {.sum = kTruncated, .output = kBf16, .random_walk = false};
     case NumberType::kFp8E4M3:
-    case NumberType::kFp8E5M2:
-      // Hopper's fp8 units keep about 14 bits of a sum; without fast accumulation cuBLASLt adds the sum of every 128
-      // products in fp32: four instructions of 32 products, 2^-13 each, whatever k is (DeepSeek-V3, arXiv 2412.19437,
-      // section 3.3.2). The reference multiplies by k.
-      return {.sum = 4 * 0x1p-13 / static_cast<double>(k) + kTruncated, .output = 0x1p-8, .random_walk = false};
-    default:
-      return {.sum = 0x1p-24, .output = 0, .random_walk = true};
+    case NumberType::kFp8E5M2: {
+      const double steps = problem.fast_accumulation ? 1.0 / 32 : 4.0 / static_cast<double>(problem.k);
+      return {.sum = steps * kFp8Step + kTruncated, .output = kBf16, .random_walk = false};
+    }
+    case NumberType::kInt8:
+      return {.sum = 0, .output = 0, .random_walk = false};
   }
+  return {};
 }
 
 GemmBytes gemm_bytes(const GemmProblem& problem, const GemmTypes& types) {
-  const auto bytes = [&](int64_t rows, int64_t columns, NumberType type) {
-    return static_cast<size_t>(rows) * static_cast<size_t>(columns) * static_cast<size_t>(problem.batch) *
-           static_cast<size_t>(bytes_per_element(type));
+  const auto bytes = [&](int64_t rows, int64_t columns, double each) {
+    const double elements = double(rows) * double(columns) * double(problem.batch);
+    return static_cast<size_t>(elements * each + 0.5);
   };
-  return {.a = bytes(problem.m, problem.k, types.a_type),
-          .b = bytes(problem.k, problem.n, types.b_type),
-          .c = bytes(problem.m, problem.n, types.c_type)};
+  return {.a = bytes(problem.m, problem.k, bytes_per_element(types.a_type)),
+          .b = bytes(problem.k, problem.n, bytes_per_element(types.b_type)),
+          .c = bytes(problem.m, problem.n, types.c_bytes())};
 }
 
 GemmPlan::GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem, const GemmTypes& types,
-                   const float* scales)
+                   const GemmExtras& extras)
     : blas_(blas),
-      fp64_(problem.type == NumberType::kFp64),
-      operation_(blas, types.compute, types.scale),
+      factors_(types.factors),
+      operation_(blas, types.compute, types.factors),
       first_(blas, problem.transpose_b ? shape(types.b, problem.n, problem.k, problem)
                                        : shape(types.b, problem.k, problem.n, problem)),
       second_(blas, problem.transpose_a ? shape(types.a, problem.k, problem.m, problem)
@@ -129,11 +181,33 @@ GemmPlan::GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem,
   const cublasOperation_t transpose_second = problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   operation_.set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
   operation_.set(CUBLASLT_MATMUL_DESC_TRANSB, transpose_second);
-  if (!types.fp8) return;
-  const int8_t fast_accumulation = 0;  // as torch's scaled_mm by default; a product of its own when on
-  operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales);
-  operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales);
-  operation_.set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, fast_accumulation);
+  if (types.fp8) {
+    const int8_t fast_accumulation = problem.fast_accumulation ? 1 : 0;
+    operation_.set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, fast_accumulation);
+  }
+  set_scales(types, extras);
+  if (problem.epilogue != Epilogue::kNone) set_epilogue(problem.epilogue, extras.bias);
+}
+
+// cuBLASLt's A is our B.
+void GemmPlan::set_scales(const GemmTypes& types, const GemmExtras& extras) {
+  if (types.tensor_scales) {
+    operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.b_scale);
+    operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.a_scale);
+  }
+  if (types.block == BlockScale::kNone) return;
+  const int32_t mode = types.block == BlockScale::kUe8m0 ? CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0
+                                                         : CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3;
+  operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
+  operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
+  operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.b_blocks);
+  operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.a_blocks);
+}
+
+// cuBLASLt's bias has an entry a row of its column-major result: a column of our C. All batch items share it.
+void GemmPlan::set_epilogue(Epilogue epilogue, const void* bias) {
+  operation_.set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue_of(epilogue));
+  operation_.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
 }
 
 std::vector<cublasLtMatmulHeuristicResult_t> GemmPlan::candidates(int most, size_t workspace_bytes) const {
@@ -153,15 +227,19 @@ std::vector<cublasLtMatmulHeuristicResult_t> GemmPlan::candidates(int most, size
 
 void GemmPlan::multiply(const cublasLtMatmulAlgo_t& algorithm, const GemmPointers& at, const Workspace& workspace,
                         cudaStream_t stream) const {
-  static constexpr double kOne64 = 1;
-  static constexpr double kZero64 = 0;
-  static constexpr float kOne32 = 1;
-  static constexpr float kZero32 = 0;
-  const void* alpha = fp64_ ? static_cast<const void*>(&kOne64) : &kOne32;
-  const void* beta = fp64_ ? static_cast<const void*>(&kZero64) : &kZero32;
+  struct Factors {
+    const void* one;
+    const void* zero;
+  };
+  static constexpr double kDoubles[] = {1, 0};
+  static constexpr float kFloats[] = {1, 0};
+  static constexpr int32_t kIntegers[] = {1, 0};
+  const Factors factors = factors_ == CUDA_R_64F   ? Factors{&kDoubles[0], &kDoubles[1]}
+                          : factors_ == CUDA_R_32I ? Factors{&kIntegers[0], &kIntegers[1]}
+                                                   : Factors{&kFloats[0], &kFloats[1]};
   const cublasStatus_t status = blas_->calls().cublasLtMatmul(
-      blas_->handle(), operation_.get(), alpha, at.b, first_.get(), at.a, second_.get(), beta, at.c, result_.get(),
-      at.c, result_.get(), &algorithm, workspace.memory, workspace.bytes, stream);
+      blas_->handle(), operation_.get(), factors.one, at.b, first_.get(), at.a, second_.get(), factors.zero, at.c,
+      result_.get(), at.c, result_.get(), &algorithm, workspace.memory, workspace.bytes, stream);
   check(status, "cublasLtMatmul(handle, operation, ...)", std::source_location::current());
 }
 

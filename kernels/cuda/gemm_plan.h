@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "kernels/cuda/blas.h"
+#include "kernels/cuda/block_scale.h"
 #include "kernels/cuda/device.h"
 #include "kernels/problem.h"
 #include "kernels/reference.h"
@@ -21,21 +22,44 @@ namespace farscale::cuda {
 // product of two e5m2 matrices).
 struct GemmTypes {
   cublasComputeType_t compute = CUBLAS_COMPUTE_32F;
-  cudaDataType_t scale = CUDA_R_32F;
+  cudaDataType_t factors = CUDA_R_32F;  // of alpha and beta
   cudaDataType_t a = CUDA_R_32F;
   cudaDataType_t b = CUDA_R_32F;
   cudaDataType_t c = CUDA_R_32F;
   NumberType a_type = NumberType::kFp32;
   NumberType b_type = NumberType::kFp32;
-  NumberType c_type = NumberType::kFp32;
+  NumberType c_type = NumberType::kFp32;  // of int8: int8, and `int32` is set
+  bool int32 = false;
   bool fp8 = false;
+  bool tensor_scales = false;
+  BlockScale block = BlockScale::kNone;
+
+  // What scales of whole tensors multiply the product with.
+  double scale() const { return tensor_scales ? double(kTensorScaleA) * double(kTensorScaleB) : 1; }
+  double c_bytes() const { return int32 ? 4 : bytes_per_element(c_type); }
+
+  // Powers of two, so that scaling rounds nothing, and different, so that none can be left out.
+  static constexpr float kTensorScaleA = 2;
+  static constexpr float kTensorScaleB = 0.25;
 };
 
 // The reason when this GPU or cuBLASLt does not have the type in this layout.
 Maybe<GemmTypes> gemm_types(const GemmProblem& problem, int capability);
 
-// Roundings of one dot product of length k on these units, for kernels/reference.h.
-GemmRounding gemm_rounding(NumberType type, int64_t k);
+// Roundings of one dot product on these units, for kernels/reference.h.
+GemmRounding gemm_rounding(const GemmProblem& problem);
+inline GemmRounding gemm_rounding(NumberType type, int64_t k) {
+  return gemm_rounding({.m = 1, .n = 1, .k = k, .type = type});
+}
+
+// What a product reads beside its operands, in device memory; unused ones are null.
+struct GemmExtras {
+  const float* a_scale = nullptr;
+  const float* b_scale = nullptr;
+  const uint8_t* a_blocks = nullptr;
+  const uint8_t* b_blocks = nullptr;
+  const void* bias = nullptr;  // n elements of C's type
+};
 
 // Bytes of one set of operands, each 256-byte aligned.
 struct GemmBytes {
@@ -59,8 +83,8 @@ struct Workspace {
 
 class GemmPlan {
  public:
-  // `scales`: one float of 1 in device memory, used for both operands of fp8 (per-tensor scaling); unused otherwise.
-  GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem, const GemmTypes& types, const float* scales);
+  GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem, const GemmTypes& types,
+           const GemmExtras& extras);
 
   // cuBLASLt's candidates, best guess first; empty when it has none.
   std::vector<cublasLtMatmulHeuristicResult_t> candidates(int most, size_t workspace_bytes) const;
@@ -72,8 +96,11 @@ class GemmPlan {
   const Blas& blas() const { return *blas_; }
 
  private:
+  void set_scales(const GemmTypes& types, const GemmExtras& extras);
+  void set_epilogue(Epilogue epilogue, const void* bias);
+
   std::shared_ptr<const Blas> blas_;
-  bool fp64_;
+  cudaDataType_t factors_;
   MatmulDescriptor operation_;
   MatrixLayout first_;   // B
   MatrixLayout second_;  // A

@@ -11,7 +11,9 @@ namespace {
 
 constexpr double kShortLook_s = 1e-3;
 constexpr double kLongLook_s = 10e-3;
-constexpr double kShort_s = 20e-6;  // below this, enqueuing may take as long as the product itself
+constexpr double kBudget_s = 0.25;      // for the short looks: after that only kLeastCandidates are looked at
+constexpr size_t kLeastCandidates = 8;  // cuBLASLt's best guesses
+constexpr double kShort_s = 20e-6;      // below this, enqueuing may take as long as the product itself
 constexpr int64_t kGraphRuns = 20;
 constexpr size_t kFinalists = 4;
 constexpr int kRounds = 3;  // of the finalists, in turn, so that a drifting clock meets all of them
@@ -75,12 +77,12 @@ void look_without_host(Timer& timer, Candidate& candidate) {
 }
 
 // A first product for the module's loading and the clocks, one to learn the length, then the look itself.
-void look(Timer& timer, Candidate& candidate, double look_s) {
+void look(Timer& timer, Candidate& candidate) {
   try {
-    double ignored = 0;
-    (void)timer.time_s(candidate, 1, ignored);
-    const double once = timer.time_s(candidate, 1, ignored);
-    candidate.time_s = timer.time_s(candidate, runs_for(look_s, once), candidate.host_cost_s);
+    (void)timer.time_s(candidate, 1, candidate.host_cost_s);
+    candidate.time_s = timer.time_s(candidate, 1, candidate.host_cost_s);
+    if (candidate.time_s >= kShortLook_s) return;
+    candidate.time_s = timer.time_s(candidate, runs_for(kShortLook_s, candidate.time_s), candidate.host_cost_s);
     if (candidate.time_s < kShort_s) look_without_host(timer, candidate);
   } catch (const CallError& error) {
     candidate.failure = error.what();
@@ -92,14 +94,34 @@ bool faster(const Candidate& a, const Candidate& b) {
   return a.failure.empty() && a.time_s < b.time_s;
 }
 
-// The lower of the times seen: a disturbance only ever adds.
-void look_longer(Timer& timer, Candidate& candidate) {
-  const double before = candidate.time_s;
-  const double cost_before = candidate.host_cost_s;
-  look(timer, candidate, kLongLook_s);
-  if (!candidate.failure.empty()) return;
-  candidate.time_s = std::min(before, candidate.time_s);
-  candidate.host_cost_s = std::min(cost_before, candidate.host_cost_s);
+// A finalist's times: the lowest of the rounds, because a disturbance only ever adds.
+struct Final {
+  double time_s = 1e9;
+  double host_cost_s = 1e9;
+};
+
+void look_longer(Timer& timer, Candidate& candidate, Final& best) {
+  try {
+    candidate.time_s = timer.time_s(candidate, runs_for(kLongLook_s, candidate.time_s), candidate.host_cost_s);
+    if (candidate.graph) look_without_host(timer, candidate);
+    best = {.time_s = std::min(best.time_s, candidate.time_s),
+            .host_cost_s = std::min(best.host_cost_s, candidate.host_cost_s)};
+  } catch (const CallError& error) {
+    candidate.failure = error.what();
+  }
+}
+
+// Short looks at candidates in cuBLASLt's order, as many as the budget lasts for.
+std::vector<Candidate> looked_at(Timer& timer, const std::vector<cublasLtMatmulHeuristicResult_t>& found) {
+  std::vector<Candidate> candidates;
+  const double start = now_s();
+  for (const auto& heuristic : found) {
+    if (candidates.size() >= kLeastCandidates && now_s() - start > kBudget_s) break;
+    candidates.push_back({.heuristic = heuristic, .place = static_cast<int>(candidates.size()), .failure = ""});
+    look(timer, candidates.back());
+  }
+  std::stable_sort(candidates.begin(), candidates.end(), faster);
+  return candidates;
 }
 
 }  // namespace
@@ -107,20 +129,18 @@ void look_longer(Timer& timer, Candidate& candidate) {
 std::vector<Candidate> time_candidates(const TuneTask& task,
                                        const std::vector<cublasLtMatmulHeuristicResult_t>& found) {
   Timer timer(task);
-  std::vector<Candidate> candidates;
-  for (const auto& heuristic : found) {
-    candidates.push_back({.heuristic = heuristic, .place = static_cast<int>(candidates.size()), .failure = ""});
-    look(timer, candidates.back(), kShortLook_s);
-  }
-  std::stable_sort(candidates.begin(), candidates.end(), faster);
+  std::vector<Candidate> candidates = looked_at(timer, found);
   const size_t finalists = std::min(kFinalists, candidates.size());
-  for (size_t i = 0; i < finalists; ++i) {
-    if (candidates[i].failure.empty()) candidates[i].time_s = 1e9;  // the short look only chose the finalists
-  }
+  std::vector<Final> best(finalists);
   for (int round = 0; round < kRounds; ++round) {
     for (size_t i = 0; i < finalists; ++i) {
-      if (candidates[i].failure.empty()) look_longer(timer, candidates[i]);
+      if (candidates[i].failure.empty()) look_longer(timer, candidates[i], best[i]);
     }
+  }
+  for (size_t i = 0; i < finalists; ++i) {  // the short look only chose them
+    if (!candidates[i].failure.empty()) continue;
+    candidates[i].time_s = best[i].time_s;
+    candidates[i].host_cost_s = best[i].host_cost_s;
   }
   std::stable_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(finalists), faster);
   return candidates;

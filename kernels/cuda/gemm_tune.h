@@ -27,7 +27,8 @@ struct TuneTask {
   std::function<GemmPointers()> next;  // operands of the next product, rotating
 };
 
-// Times every candidate, then the fastest few again for longer. Fastest first; those that failed last, in their order.
+// Times the candidates in cuBLASLt's order, all of them unless they are long, then the fastest few again for longer.
+// Fastest first; those that failed last, in their order.
 std::vector<Candidate> time_candidates(const TuneTask& task, const std::vector<cublasLtMatmulHeuristicResult_t>& found);
 
 }  // namespace farscale::cuda

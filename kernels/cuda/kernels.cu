@@ -1,35 +1,15 @@
-// Our own CUDA kernels. All are bound by memory: 16-byte accesses, neighbouring threads on neighbouring addresses, and
-// several independent loads in flight before the first use. Arrays are 256-byte aligned; what is left over after whole
-// 16-byte pieces is done element by element by the last block.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include <cuda_fp8.h>
-
-#include "kernels/cuda/launch.h"
+// Inputs, copy, triad and AdamW. All kernels are bound by memory: 16-byte accesses, neighbouring threads on
+// neighbouring addresses, and several independent loads in flight before the first use. Arrays are 256-byte aligned;
+// what is left over after whole 16-byte pieces is done element by element by the last block.
+#include "kernels/cuda/elements.cuh"
 #include "kernels/reference.h"
 
 namespace farscale::cuda {
 namespace {
 
-constexpr int kThreads = 256;
 constexpr int kUnroll = 4;  // independent 16-byte loads a thread and an array
 
-template <typename T>
-struct alignas(16) Pack {
-  static constexpr int kSize = 16 / sizeof(T);
-  T value[kSize];
-};
-
-int64_t blocks_for(int64_t pieces, int64_t per_block) { return pieces == 0 ? 1 : (pieces + per_block - 1) / per_block; }
-
 // ---- Inputs ----
-
-__device__ uint64_t mix(uint64_t seed, uint64_t index) {  // SplitMix64's output function
-  uint64_t bits = seed * 0xD1B54A32D192ED03U + (index + 1) * 0x9E3779B97F4A7C15U;
-  bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9U;
-  bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EBU;
-  return bits ^ (bits >> 31);
-}
 
 // Two independent normal numbers from one hash (Box and Muller, Ann. Math. Statist. 29, 1958).
 __device__ float2 normal_pair(uint64_t seed, uint64_t index) {
@@ -82,10 +62,42 @@ __global__ void fill_kernel(T* to, int64_t count, InputData data, uint64_t seed)
   if (i + 1 < count) to[i + 1] = second;
 }
 
+// The nearest of 0, 0.5, 1, 1.5, 2, 3, 4 and 6, ties to the even bit pattern; the sign is the fourth bit.
+__device__ uint32_t fp4_bits(float value) {
+  const float x = fabsf(value);
+  uint32_t bits = 0;
+  bits += x > 0.25f ? 1 : 0;
+  bits += x >= 0.75f ? 1 : 0;
+  bits += x > 1.25f ? 1 : 0;
+  bits += x >= 1.75f ? 1 : 0;
+  bits += x > 2.5f ? 1 : 0;
+  bits += x >= 3.5f ? 1 : 0;
+  bits += x > 5.0f ? 1 : 0;
+  return bits | (value < 0 ? 8U : 0U);
+}
+
+__global__ void fill_fp4_kernel(uint8_t* to, int64_t pairs, InputData data, uint64_t seed) {
+  const int64_t pair = int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (pair >= pairs) return;
+  uint32_t bits = data == InputData::kConstant ? 0x22 : 0;
+  if (data == InputData::kNormal) {
+    const float2 values = normal_pair(seed, static_cast<uint64_t>(pair));
+    bits = fp4_bits(values.x) | fp4_bits(values.y) << 4;
+  }
+  to[pair] = static_cast<uint8_t>(bits);
+}
+
+cudaError_t fill_fp4(const FillTask& task, cudaStream_t stream) {
+  const int64_t pairs = (task.count + 1) / 2;
+  fill_fp4_kernel<<<blocks_for(pairs, kThreads), kThreads, 0, stream>>>(static_cast<uint8_t*>(task.to), pairs,
+                                                                        task.data, task.seed);
+  return cudaGetLastError();
+}
+
 template <typename T>
 cudaError_t fill(const FillTask& task, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(blocks_for((task.count + 1) / 2, kThreads));
-  fill_kernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<T*>(task.to), task.count, task.data, task.seed);
+  fill_kernel<T><<<blocks_for((task.count + 1) / 2, kThreads), kThreads, 0, stream>>>(static_cast<T*>(task.to),
+                                                                                      task.count, task.data, task.seed);
   return cudaGetLastError();
 }
 
@@ -111,8 +123,13 @@ __global__ void __launch_bounds__(kThreads) copy_kernel(const int4* x, int4* y, 
 // ---- Triad ----
 
 template <typename T>
+__device__ T triad_element(T x, T y, typename ComputedIn<T>::Type scale) {
+  return narrow<T>(widen(x) + scale * widen(y));
+}
+
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    triad_kernel(const Pack<T>* x, const Pack<T>* y, Pack<T>* z, T scale, int64_t count) {
+    triad_kernel(const Pack<T>* x, const Pack<T>* y, Pack<T>* z, typename ComputedIn<T>::Type scale, int64_t count) {
   const int64_t packs = count / Pack<T>::kSize;
   const int64_t start = int64_t{blockIdx.x} * kThreads * kUnroll + threadIdx.x;
   Pack<T> a[kUnroll];
@@ -128,21 +145,21 @@ __global__ void __launch_bounds__(kThreads)
   for (int j = 0; j < kUnroll; ++j) {
     if (start + j * kThreads >= packs) continue;
 #pragma unroll
-    for (int e = 0; e < Pack<T>::kSize; ++e) a[j].value[e] += scale * b[j].value[e];
+    for (int e = 0; e < Pack<T>::kSize; ++e) a[j].value[e] = triad_element(a[j].value[e], b[j].value[e], scale);
     z[start + j * kThreads] = a[j];
   }
   const int64_t rest = packs * Pack<T>::kSize + threadIdx.x;
   if (blockIdx.x == gridDim.x - 1 && rest < count) {
-    reinterpret_cast<T*>(z)[rest] = reinterpret_cast<const T*>(x)[rest] + scale * reinterpret_cast<const T*>(y)[rest];
+    reinterpret_cast<T*>(z)[rest] =
+        triad_element(reinterpret_cast<const T*>(x)[rest], reinterpret_cast<const T*>(y)[rest], scale);
   }
 }
 
 template <typename T>
 cudaError_t triad(const TriadTask& task, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(blocks_for(task.count / Pack<T>::kSize, kThreads * kUnroll));
-  triad_kernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<const Pack<T>*>(task.x),
-                                                   static_cast<const Pack<T>*>(task.y), static_cast<Pack<T>*>(task.z),
-                                                   static_cast<T>(task.scale), task.count);
+  triad_kernel<T><<<blocks_for(task.count / Pack<T>::kSize, kThreads * kUnroll), kThreads, 0, stream>>>(
+      static_cast<const Pack<T>*>(task.x), static_cast<const Pack<T>*>(task.y), static_cast<Pack<T>*>(task.z),
+      static_cast<typename ComputedIn<T>::Type>(task.scale), task.count);
   return cudaGetLastError();
 }
 
@@ -156,36 +173,47 @@ __device__ void adamw_element(T& p, T& m, T& v, T g, const AdamWStep<T>& s) {
 }
 
 template <typename T>
+struct AdamWArrays {
+  T* p;
+  T* m;
+  T* v;
+  const T* g;
+};
+
+// A block takes one piece: of the table, or the next kPieceElements of single arrays.
+template <typename T>
 __global__ void __launch_bounds__(kThreads)
-    adamw_kernel(Pack<T>* p, Pack<T>* m, Pack<T>* v, const Pack<T>* g, AdamWStep<T> step, int64_t count) {
-  const int64_t packs = count / Pack<T>::kSize;
-  const int64_t i = int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i < packs) {
-    Pack<T> new_p = p[i];
-    Pack<T> new_m = m[i];
-    Pack<T> new_v = v[i];
-    const Pack<T> gradient = g[i];
+    adamw_kernel(AdamWArrays<T> arrays, AdamWStep<T> step, int64_t count, const TensorPiece* pieces) {
+  const int64_t start = int64_t{blockIdx.x} * kPieceElements;
+  const int64_t first = pieces != nullptr ? pieces[blockIdx.x].before : start;
+  const int64_t size = pieces != nullptr ? pieces[blockIdx.x].count : min(kPieceElements, count - start);
+  const auto at = [&](auto* array) { return reinterpret_cast<Pack<T>*>(const_cast<T*>(array) + first); };
+  const int64_t packs = size / Pack<T>::kSize;
+  for (int64_t i = threadIdx.x; i < packs; i += kThreads) {
+    Pack<T> p = at(arrays.p)[i];
+    Pack<T> m = at(arrays.m)[i];
+    Pack<T> v = at(arrays.v)[i];
+    const Pack<T> g = at(arrays.g)[i];
 #pragma unroll
-    for (int e = 0; e < Pack<T>::kSize; ++e) {
-      adamw_element(new_p.value[e], new_m.value[e], new_v.value[e], gradient.value[e], step);
-    }
-    p[i] = new_p;
-    m[i] = new_m;
-    v[i] = new_v;
+    for (int e = 0; e < Pack<T>::kSize; ++e) adamw_element(p.value[e], m.value[e], v.value[e], g.value[e], step);
+    at(arrays.p)[i] = p;
+    at(arrays.m)[i] = m;
+    at(arrays.v)[i] = v;
   }
   const int64_t rest = packs * Pack<T>::kSize + threadIdx.x;
-  if (blockIdx.x == gridDim.x - 1 && rest < count) {
-    adamw_element(reinterpret_cast<T*>(p)[rest], reinterpret_cast<T*>(m)[rest], reinterpret_cast<T*>(v)[rest],
-                  reinterpret_cast<const T*>(g)[rest], step);
+  if (rest < size) {
+    const int64_t i = first + rest;
+    adamw_element(arrays.p[i], arrays.m[i], arrays.v[i], arrays.g[i], step);
   }
 }
 
 template <typename T>
 cudaError_t adamw(const AdamWTask& task, cudaStream_t stream) {
-  const auto blocks = static_cast<unsigned>(blocks_for(task.count / Pack<T>::kSize, kThreads));
-  adamw_kernel<T><<<blocks, kThreads, 0, stream>>>(static_cast<Pack<T>*>(task.p), static_cast<Pack<T>*>(task.m),
-                                                   static_cast<Pack<T>*>(task.v), static_cast<const Pack<T>*>(task.g),
-                                                   AdamWStep<T>{}, task.count);
+  const unsigned blocks =
+      task.pieces != nullptr ? static_cast<unsigned>(task.piece_count) : blocks_for(task.count, kPieceElements);
+  const AdamWArrays<T> arrays{static_cast<T*>(task.p), static_cast<T*>(task.m), static_cast<T*>(task.v),
+                              static_cast<const T*>(task.g)};
+  adamw_kernel<T><<<blocks, kThreads, 0, stream>>>(arrays, AdamWStep<T>{}, task.count, task.pieces);
   return cudaGetLastError();
 }
 
@@ -210,21 +238,31 @@ cudaError_t launch_fill(const FillTask& task, cudaStream_t stream) {
     case NumberType::kInt8:
       return fill<int8_t>(task, stream);
     case NumberType::kFp4:
-      break;
+      return fill_fp4(task, stream);
   }
   return cudaErrorNotSupported;
 }
 
 cudaError_t launch_copy(const void* x, void* y, int64_t bytes, cudaStream_t stream) {
   const int64_t pieces = bytes / 16;
-  const auto blocks = static_cast<unsigned>(blocks_for(pieces, kThreads * kUnroll));
-  copy_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const int4*>(x), static_cast<int4*>(y), pieces, bytes);
+  copy_kernel<<<blocks_for(pieces, kThreads * kUnroll), kThreads, 0, stream>>>(static_cast<const int4*>(x),
+                                                                               static_cast<int4*>(y), pieces, bytes);
   return cudaGetLastError();
 }
 
 cudaError_t launch_triad(const TriadTask& task, cudaStream_t stream) {
-  if (task.type == NumberType::kFp64) return triad<double>(task, stream);
-  return task.type == NumberType::kFp32 ? triad<float>(task, stream) : cudaErrorNotSupported;
+  switch (task.type) {
+    case NumberType::kFp64:
+      return triad<double>(task, stream);
+    case NumberType::kFp32:
+      return triad<float>(task, stream);
+    case NumberType::kFp16:
+      return triad<__half>(task, stream);
+    case NumberType::kBf16:
+      return triad<__nv_bfloat16>(task, stream);
+    default:
+      return cudaErrorNotSupported;
+  }
 }
 
 cudaError_t launch_adamw(const AdamWTask& task, cudaStream_t stream) {

@@ -1,17 +1,21 @@
 // A fake cuBLASLt: descriptors that remember, four algorithms of different speed, and products in a plain loop.
 #include <cublasLt.h>
 
+#include <algorithm>
 #include <cstring>
 #include <optional>
 #include <vector>
 
+#include "kernels/cuda/block_scale.h"
 #include "kernels/cuda/fake/stream.h"
 #include "kernels/elements.h"
+#include "kernels/reference.h"
 
 using farscale::Decode;
 using farscale::decoder;
 using farscale::encode;
 using farscale::NumberType;
+using farscale::cuda::BlockScale;
 using farscale::fake::count_alive;
 using farscale::fake::fails;
 using farscale::fake::kCandidates;
@@ -26,8 +30,13 @@ struct Descriptor {
   cudaDataType_t scale;
   cublasOperation_t first = CUBLAS_OP_N;
   cublasOperation_t second = CUBLAS_OP_N;
-  const float* first_scale = nullptr;
-  const float* second_scale = nullptr;
+  const void* first_scale = nullptr;
+  const void* second_scale = nullptr;
+  int32_t first_mode = CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F;
+  int32_t second_mode = CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F;
+  int8_t fast_accumulation = 0;
+  cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+  const void* bias = nullptr;
 };
 
 struct Layout {
@@ -58,12 +67,25 @@ std::optional<NumberType> number_type(cudaDataType type) {
       return NumberType::kFp8E4M3;
     case CUDA_R_8F_E5M2:
       return NumberType::kFp8E5M2;
+    case CUDA_R_4F_E2M1:
+      return NumberType::kFp4;
+    case CUDA_R_8I:
+      return NumberType::kInt8;
     default:
       return std::nullopt;
   }
 }
 
-bool is_fp8(const Layout& layout) { return layout.type == CUDA_R_8F_E4M3 || layout.type == CUDA_R_8F_E5M2; }
+// Types that cuBLASLt multiplies only along k.
+bool along_k_only(const Layout& layout) {
+  return layout.type == CUDA_R_8F_E4M3 || layout.type == CUDA_R_8F_E5M2 || layout.type == CUDA_R_4F_E2M1 ||
+         layout.type == CUDA_R_8I;
+}
+
+BlockScale block_of(int32_t mode) {
+  if (mode == CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0) return BlockScale::kUe8m0;
+  return mode == CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3 ? BlockScale::kUe4m3 : BlockScale::kNone;
+}
 
 // One product as it was asked for, copied: descriptors may be gone when the stream gets to it.
 struct Product {
@@ -85,10 +107,20 @@ struct Product {
   double flops() const { return 2.0 * double(m()) * double(n()) * double(k()) * result.batch; }
 };
 
-std::vector<double> decoded(const Layout& layout, const void* data, int64_t batch) {
+// The elements of one matrix, each times its scale. Blocks run along the rows of the column-major matrix, which are k.
+std::vector<double> decoded(const Layout& layout, const void* data, int64_t batch, const void* scale, int32_t mode) {
   const auto count = static_cast<int64_t>(layout.rows * layout.columns);
+  const auto k = static_cast<int64_t>(layout.rows);
   std::vector<double> values(static_cast<size_t>(count));
   decoder (*number_type(layout.type))(data, batch * layout.stride, count, values.data());
+  const BlockScale block = block_of(mode);
+  const int64_t each = farscale::cuda::block_elements(block);
+  for (int64_t i = 0; i < count && scale != nullptr; ++i) {
+    const int64_t at = farscale::cuda::scale_offset(i / k, i % k / each, (k + each - 1) / each);
+    values[static_cast<size_t>(i)] *= block == BlockScale::kNone
+                                          ? double(*static_cast<const float*>(scale))
+                                          : farscale::cuda::scale_value(block, static_cast<const uint8_t*>(scale)[at]);
+  }
   return values;
 }
 
@@ -102,18 +134,36 @@ double entry(const Product& p, const std::vector<double>& a, const std::vector<d
   return sum;
 }
 
+// Bias, one a row of the column-major result, and activation; cuBLASLt's gelu is the one with tanh.
+double finished(cublasLtEpilogue_t epilogue, double value, double bias) {
+  value += bias;
+  if (epilogue == CUBLASLT_EPILOGUE_RELU_BIAS) return std::max(value, 0.0);
+  return epilogue == CUBLASLT_EPILOGUE_GELU_BIAS ? farscale::gelu_tanh(value) : value;
+}
+
+void write(const Product& p, const std::vector<double>& c, int64_t batch) {
+  const auto count = static_cast<int64_t>(c.size());
+  if (p.result.type == CUDA_R_32I) {
+    auto* to = static_cast<int32_t*>(p.c) + batch * p.result.stride;
+    for (int64_t i = 0; i < count; ++i) to[i] = static_cast<int32_t>(c[static_cast<size_t>(i)]);
+    return;
+  }
+  encode(*number_type(p.result.type), c.data(), count, p.c, batch * p.result.stride);
+}
+
 void multiply(const Product& p) {
-  double scale = p.operation.first_scale != nullptr ? *p.operation.first_scale : 1;
-  if (p.operation.second_scale != nullptr) scale *= *p.operation.second_scale;
+  const Descriptor& d = p.operation;
+  std::vector<double> bias(p.m(), 0.0);
+  if (d.bias != nullptr) decoder (*number_type(p.result.type))(d.bias, 0, static_cast<int64_t>(p.m()), bias.data());
   for (int64_t batch = 0; batch < p.result.batch; ++batch) {
-    const auto a = decoded(p.first, p.a, batch);
-    const auto b = decoded(p.second, p.b, batch);
+    const auto a = decoded(p.first, p.a, batch, d.first_scale, d.first_mode);
+    const auto b = decoded(p.second, p.b, batch, d.second_scale, d.second_mode);
     std::vector<double> c(p.m() * p.n());
     for (uint64_t j = 0; j < p.n(); ++j) {
-      for (uint64_t i = 0; i < p.m(); ++i) c[j * p.m() + i] = scale * entry(p, a, b, i, j);
+      for (uint64_t i = 0; i < p.m(); ++i) c[j * p.m() + i] = finished(d.epilogue, entry(p, a, b, i, j), bias[i]);
     }
     if (p.wrong) c[c.size() / 2] += 1;
-    encode(*number_type(p.result.type), c.data(), static_cast<int64_t>(c.size()), p.c, batch * p.result.stride);
+    write(p, c, batch);
   }
 }
 
@@ -164,7 +214,6 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cubla
                                               const void* value, size_t bytes) {
   if (fails("cublasLtMatmulDescSetAttribute")) return CUBLAS_STATUS_INTERNAL_ERROR;
   Descriptor& descriptor = as<Descriptor>(handle);
-  int8_t fast_accumulation = 0;
   switch (attribute) {
     case CUBLASLT_MATMUL_DESC_TRANSA:
       return store(descriptor.first, value, bytes);
@@ -175,7 +224,15 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t handle, cubla
     case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER:
       return store(descriptor.second_scale, value, bytes);
     case CUBLASLT_MATMUL_DESC_FAST_ACCUM:
-      return store(fast_accumulation, value, bytes);
+      return store(descriptor.fast_accumulation, value, bytes);
+    case CUBLASLT_MATMUL_DESC_A_SCALE_MODE:
+      return store(descriptor.first_mode, value, bytes);
+    case CUBLASLT_MATMUL_DESC_B_SCALE_MODE:
+      return store(descriptor.second_mode, value, bytes);
+    case CUBLASLT_MATMUL_DESC_EPILOGUE:
+      return store(descriptor.epilogue, value, bytes);
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER:
+      return store(descriptor.bias, value, bytes);
     default:
       return CUBLAS_STATUS_INVALID_VALUE;
   }
@@ -236,8 +293,9 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   if (!product.fits()) return CUBLAS_STATUS_INVALID_VALUE;
   const Descriptor& d = product.operation;
   const bool tn = d.first == CUBLAS_OP_T && d.second == CUBLAS_OP_N;
-  if (is_fp8(product.first) &&
-      (!tn || (product.first.type == CUDA_R_8F_E5M2 && product.second.type == CUDA_R_8F_E5M2))) {
+  const bool two_e5m2 = product.first.type == CUDA_R_8F_E5M2 && product.second.type == CUDA_R_8F_E5M2;
+  const bool blocks = block_of(d.first_mode) != BlockScale::kNone;
+  if ((along_k_only(product.first) && !tn) || two_e5m2 || (blocks && state().machine.major < 10)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
   *count = std::min(most, kCandidates);
@@ -271,8 +329,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   if (id < 1 || id > kCandidates) return CUBLAS_STATUS_INVALID_VALUE;
   const farscale::fake::Candidate candidate = state().machine.candidates[id - 1];
   if (candidate.fails) return CUBLAS_STATUS_EXECUTION_FAILED;
-  Product product{
-      as<Descriptor>(operation), as<Layout>(first), as<Layout>(second), as<Layout>(result), a, b, c, candidate.wrong};
+  const bool corrupted = state().machine.corrupt_products > 0 && --state().machine.corrupt_products == 0;
+  Product product{as<Descriptor>(operation),   as<Layout>(first), as<Layout>(second), as<Layout>(result), a, b, c,
+                  candidate.wrong || corrupted};
   const double cost_s = candidate.cost * (1e-3 + product.flops() / 1e13);
   farscale::fake::enqueue(stream, cost_s, [product] { multiply(product); });
   return CUBLAS_STATUS_SUCCESS;

@@ -1,4 +1,4 @@
-// A fake NVML: one steady GPU, whose clock is held down by its power limit.
+// A fake NVML: one GPU, whose clock is held down by its power limit unless a test says otherwise.
 #include <cstdio>
 
 #include "kernels/cuda/fake/state.h"
@@ -6,6 +6,7 @@
 
 using farscale::fake::count_alive;
 using farscale::fake::fails;
+using farscale::fake::state;
 
 namespace {
 
@@ -45,7 +46,7 @@ nvmlReturn_t nvmlDeviceGetHandleByPciBusId_v2(const char*, nvmlDevice_t* device)
 }
 
 nvmlReturn_t nvmlDeviceGetClockInfo(nvmlDevice_t, int clock, unsigned* mhz) {
-  return answer("nvmlDeviceGetClockInfo", mhz, clock == 1 ? 1500U : 2600U);
+  return answer("nvmlDeviceGetClockInfo", mhz, clock == 1 ? state().machine.clock_mhz : 2600U);
 }
 
 nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t, int clock, unsigned* mhz) {
@@ -65,7 +66,8 @@ nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t, int, unsigned* celsius) {
 }
 
 nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t, unsigned long long* reasons) {
-  return answer("nvmlDeviceGetCurrentClocksThrottleReasons", reasons, 0x4ULL);
+  return answer("nvmlDeviceGetCurrentClocksThrottleReasons", reasons,
+                static_cast<unsigned long long>(state().machine.throttle_reasons));
 }
 
 }  // extern "C"

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "kernels/cuda/tests/modules.h"
+#include "kernels/reference.h"
 
 namespace farscale::cuda_test {
 namespace {
@@ -81,12 +82,21 @@ TEST_P(CudaBackend, MultipliesFp8InItsOneLayoutOrSaysWhyNot) {
   const std::string capability = backend_->device().facts.at("compute_capability");
   if (std::stod(capability) < 8.9) GTEST_SKIP() << "compute capability " << capability << " has no fp8";
   for (const NumberType type : {NumberType::kFp8E4M3, NumberType::kFp8E5M2}) {
-    const GemmProblem problem{.m = 64, .n = 48, .k = 96, .type = type, .transpose_b = true};
-    const auto operation = prepared(problem);
-    ASSERT_NE(operation, nullptr);
-    const Verdict verdict = operation->verify();
-    EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
-    EXPECT_TRUE(operation->details().contains("scaling"));
+    for (const bool fast : {false, true}) {
+      const GemmProblem problem{.m = 64,
+                                .n = 48,
+                                .k = 96,
+                                .type = type,
+                                .transpose_b = true,
+                                .scaling = fast ? Scaling::kNone : Scaling::kTensor,
+                                .fast_accumulation = fast};
+      const auto operation = prepared(problem);
+      ASSERT_NE(operation, nullptr);
+      const Verdict verdict = operation->verify();
+      EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+      EXPECT_EQ(operation->details().at("fast_accumulation"), fast ? "on" : "off");
+      EXPECT_EQ(operation->details().at("scaling"), fast ? "none" : "one fp32 factor a tensor");
+    }
   }
   if (std::stod(capability) < 10) {
     EXPECT_NE(reason(GemmProblem{.m = 64, .n = 64, .k = 64, .type = NumberType::kFp8E4M3}).find("layout nt"),
@@ -115,27 +125,98 @@ TEST_P(CudaBackend, RotatesBuffersOnlyWhenCold) {
   EXPECT_GT(std::stod(cold->details().at("buffers_rotated")) * problem.bytes(), cache);
 }
 
-TEST_P(CudaBackend, MovesMemory) {
+TEST_P(CudaBackend, MultipliesWithEpilogues) {
+  for (const Epilogue epilogue : kEpilogues) {
+    for (const NumberType type : {NumberType::kFp32, NumberType::kBf16}) {
+      const auto operation = prepared(GemmProblem{.m = 48, .n = 40, .k = 64, .type = type, .epilogue = epilogue});
+      ASSERT_NE(operation, nullptr);
+      const Verdict verdict = operation->verify();
+      EXPECT_TRUE(verdict.correct) << name(epilogue) << ": " << verdict.detail;
+    }
+  }
+}
+
+TEST_P(CudaBackend, MultipliesIntegersExactly) {
+  const auto operation =
+      prepared(GemmProblem{.m = 64, .n = 48, .k = 96, .type = NumberType::kInt8, .transpose_b = true});
+  ASSERT_NE(operation, nullptr);
+  const Verdict verdict = operation->verify();
+  EXPECT_TRUE(verdict.correct) << verdict.detail;
+  EXPECT_EQ(verdict.bound, 0);
+  EXPECT_NE(reason(GemmProblem{.m = 64, .n = 64, .k = 64, .type = NumberType::kInt8}).find("layout nt"),
+            std::string::npos);
+}
+
+TEST_P(CudaBackend, ChecksLargeProductsOnTheDevice) {
+  for (const GemmProblem& problem :
+       {GemmProblem{.m = 300, .n = 280, .k = 260, .type = NumberType::kBf16, .transpose_a = true},
+        GemmProblem{.m = 3000, .n = 24, .k = 300, .type = NumberType::kFp32, .transpose_b = true},
+        GemmProblem{.m = 200, .n = 180, .k = 170, .batch = 3, .type = NumberType::kFp64},
+        GemmProblem{.m = 304, .n = 288, .k = 256, .type = NumberType::kInt8, .transpose_b = true},
+        GemmProblem{.m = 300, .n = 280, .k = 260, .type = NumberType::kFp16, .epilogue = Epilogue::kBias},
+        GemmProblem{.m = 300, .n = 280, .k = 260, .type = NumberType::kBf16, .epilogue = Epilogue::kBiasGelu}}) {
+    const auto operation = prepared(problem);
+    ASSERT_NE(operation, nullptr);
+    const Verdict verdict = operation->verify();
+    EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+    EXPECT_NE(verdict.detail.find("on the device"), std::string::npos) << verdict.detail;
+    EXPECT_GT(verdict.worst_error, problem.type == NumberType::kInt8 ? -1 : 0) << "a check that saw nothing";
+  }
+}
+
+TEST_P(CudaBackend, RechecksAProduct) {
+  const auto operation = prepared(GemmProblem{.m = 64, .n = 64, .k = 64, .type = NumberType::kBf16});
+  EXPECT_FALSE(operation->recheck()) << "nothing was verified yet";
+  ASSERT_TRUE(operation->verify().correct);
+  const auto queue = backend_->open_queue(QueueRole::kCompute);
+  for (int i = 0; i < 3; ++i) {
+    (void)backend_->time_s(*operation, *queue, 5);
+    const auto verdict = operation->recheck();
+    ASSERT_TRUE(verdict);
+    EXPECT_TRUE(verdict->correct) << verdict->detail;
+  }
+}
+
+// Every kernel in every pair of types it comes in.
+std::vector<MemoryProblem> memory_kernels() {
+  std::vector<MemoryProblem> all;
   for (const MemoryKind kind : kMemoryKinds) {
-    for (const NumberType type : {NumberType::kFp32, NumberType::kFp64}) {
-      for (const int64_t elements : {1, 3, 4096, 70001}) {
-        const MemoryProblem problem{.kind = kind, .elements = elements, .type = type};
-        const auto operation = prepared(problem);
-        ASSERT_NE(operation, nullptr);
-        const Verdict first = operation->verify();
-        EXPECT_TRUE(first.correct) << problem.name() << ": " << first.detail;
-        const Verdict second = operation->verify();  // AdamW moves on from where it was
-        EXPECT_TRUE(second.correct) << problem.name() << ": " << second.detail;
+    const bool two = kind == MemoryKind::kPack || kind == MemoryKind::kUnpack || kind == MemoryKind::kConvert;
+    for (const NumberType type : kNumberTypes) {
+      for (const NumberType to : kNumberTypes) {
+        const MemoryProblem problem{.kind = kind, .elements = 1, .type = type, .to = two ? to : NumberType::kFp32};
+        if ((two || to == NumberType::kFp32) && no_memory_kernel(problem).empty()) all.push_back(problem);
       }
     }
   }
-  for (const NumberType type : {NumberType::kBf16, NumberType::kFp16, NumberType::kFp8E4M3, NumberType::kInt8}) {
-    const auto operation = prepared(MemoryProblem{.kind = MemoryKind::kCopy, .elements = 4099, .type = type});
-    ASSERT_NE(operation, nullptr);
-    EXPECT_TRUE(operation->verify().correct) << name(type);
+  return all;
+}
+
+TEST_P(CudaBackend, MovesMemory) {
+  for (MemoryProblem problem : memory_kernels()) {
+    const bool rows = problem.kind == MemoryKind::kBiasGelu || problem.kind == MemoryKind::kLayerNorm;
+    for (const int64_t size : {1, 3, 4096, 70001}) {  // tails of every length, and tensors that start anywhere
+      problem.elements = rows ? std::min<int64_t>(size, 33) * kMemoryRow : size;
+      const auto operation = prepared(problem);
+      ASSERT_NE(operation, nullptr);
+      for (int i = 0; i < 2; ++i) {  // again: AdamW moves on from where it was
+        const Verdict verdict = operation->verify();
+        EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+      }
+    }
   }
-  EXPECT_NE(reason(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 8, .type = NumberType::kBf16}).find("fp32"),
+  EXPECT_NE(reason(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 8, .type = NumberType::kBf16}).find("bf16"),
             std::string::npos);
+}
+
+TEST_P(CudaBackend, ChecksPartsOfLongArrays) {
+  for (const MemoryKind kind : {MemoryKind::kPack, MemoryKind::kTriad}) {
+    const int64_t elements = (int64_t{1} << 24) + 77;
+    const auto operation = prepared(MemoryProblem{.kind = kind, .elements = elements, .to = NumberType::kBf16});
+    const Verdict verdict = operation->verify();
+    EXPECT_TRUE(verdict.correct) << verdict.detail;
+    EXPECT_EQ(verdict.detail.find("all "), std::string::npos) << verdict.detail;
+  }
 }
 
 TEST_P(CudaBackend, RunsEveryCollectiveAlone) {
@@ -196,6 +277,14 @@ TEST_P(CudaBackend, SaysWhatDoesNotFit) {
 
 TEST_P(CudaBackend, SaysWhatIsNotSupported) {
   EXPECT_NE(reason(GemmProblem{.m = 8, .n = 8, .k = 8, .type = NumberType::kFp4}).find("fp4"), std::string::npos);
+  const std::string capability = backend_->device().facts.at("compute_capability");
+  if (std::stod(capability) < 10) {
+    for (const NumberType type : {NumberType::kFp8E4M3, NumberType::kFp4}) {
+      const GemmProblem blocks{
+          .m = 64, .n = 64, .k = 64, .type = type, .transpose_b = true, .scaling = Scaling::kBlock};
+      EXPECT_NE(reason(blocks).find("compute capability 10.0"), std::string::npos);
+    }
+  }
   EXPECT_NE(reason(CollectiveProblem{.bytes = 4096, .type = NumberType::kFp8E4M3, .ranks = 1}).find("fp8"),
             std::string::npos);
   EXPECT_NE(reason(CollectiveProblem{.bytes = 4096, .ranks = 8}).find("needs 8 ranks, this run has 1"),
