@@ -275,7 +275,8 @@ void add_predict_command(CLI::App& app, ExitCode&) {
   CLI::App* command =
       app.add_subcommand("predict", "step time, scaling and its range for a workload on 1 to 300,000 GPUs");
   command->footer(
-      "example: farscale predict --workload hydranet-regnety16gf --hardware h100-sxm --gpus 8,512,50000 --explain");
+      "example: farscale predict --workload hydranet-regnety16gf --hardware h100-sxm --gpus 8,512,50000 --explain\n"
+      "         farscale predict --collective all_reduce --bytes 1048576 --model model.json --gpus 8,512");
   command->add_option("--workload", arguments->workload, "shipped name or TOML file (farscale list workloads)");
   command->add_option("--model", arguments->model, "model file written by farscale fit");
   command->add_option("--hardware", arguments->hardware, "shipped name or TOML file (farscale list hardware)");

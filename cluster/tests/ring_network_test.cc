@@ -1,9 +1,13 @@
-// Rings on networks: closed forms, limits, and what the text of a network may say.
+// Rings on networks: closed forms, limits, what the text of a network may say, and the command that asks.
 #include "cluster/ring_network.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "cluster/collective_command.h"
+#include "cluster/model_file.h"
 #include "kernels/error.h"
 
 namespace farscale {
@@ -94,6 +98,51 @@ TEST(RingNetwork, BadTextSaysWhere) {
   EXPECT_THAT(reading("slowest=2"), ThrowsMessage<InputError>(HasSubstr("network 'slowest=2': expected")));
   EXPECT_THAT(reading("slowest=fast"), ThrowsMessage<InputError>(HasSubstr("expected a number")));
   EXPECT_THAT(reading("order=random"), ThrowsMessage<InputError>(HasSubstr("order=interleaved")));
+}
+
+// A model file with the fit above.
+std::string model_path() {
+  const std::string path = testing::TempDir() + "ring_network_model.json";
+  Machine::Data model = load_hardware("h100-sxm").data();
+  model.collective_fits = {{kAllReduce, fit()}};
+  std::ofstream(path) << model_to_json(model);
+  return path;
+}
+
+std::string answer(CollectiveQuestion question) {
+  question.model = model_path();
+  testing::internal::CaptureStdout();
+  predict_collective(question);
+  return testing::internal::GetCapturedStdout();
+}
+
+TEST(PredictCollective, AnswersEverySizeAtEveryNumberOfRanks) {
+  const std::string table = answer({.kind = "all_reduce", .bytes = {500000, 1000000}, .ranks = {2, 8}});
+  EXPECT_THAT(table, HasSubstr("102 ms"));  // 2 ranks: 2 ms of latency and 0.1 s on the wire
+  EXPECT_THAT(table, HasSubstr("202 ms"));
+  EXPECT_THAT(table, HasSubstr("189 ms"));  // 8 ranks: 14 ms and 0.175 s
+  EXPECT_THAT(table, HasSubstr("364 ms"));
+  EXPECT_THAT(table, HasSubstr("fitted to 9 records on 2 to 4 ranks"));
+}
+
+TEST(PredictCollective, JsonHasTheRangeAndTheNetwork) {
+  const std::string json =
+      answer({.kind = "all_reduce", .bytes = {1000000}, .ranks = {8}, .network = "slowest=0.25", .as_json = true});
+  EXPECT_THAT(json, HasSubstr("\"p50\": 1.414"));  // 14 ms and four times 0.35 s
+  EXPECT_THAT(json, HasSubstr("\"network_slowdown\": 4.0"));
+  EXPECT_THAT(json, HasSubstr("\"extrapolated_from_ranks\": 4"));
+}
+
+TEST(PredictCollective, SaysWhatIsMissing) {
+  const auto asking = [](const CollectiveQuestion& question) { return [question] { predict_collective(question); }; };
+  EXPECT_THAT(asking({.kind = "all_reduce", .bytes = {1}, .ranks = {2}}),
+              ThrowsMessage<InputError>(HasSubstr("--model")));
+  EXPECT_THAT(asking({.model = model_path(), .kind = "all_reduce", .ranks = {2}}),
+              ThrowsMessage<InputError>(HasSubstr("--bytes")));
+  EXPECT_THAT(asking({.model = model_path(), .kind = "broadcast", .bytes = {1}, .ranks = {2}}),
+              ThrowsMessage<InputError>(HasSubstr("has no fit of broadcast")));
+  EXPECT_THAT(asking({.model = model_path(), .kind = "all_reduce", .bytes = {1}, .ranks = {1}}),
+              ThrowsMessage<InputError>(HasSubstr("at least 2 ranks")));
 }
 
 }  // namespace
