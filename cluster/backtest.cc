@@ -2,6 +2,7 @@
 #include "cluster/backtest.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -33,6 +34,24 @@ bool same_measurement(const ScalingRow& a, const ScalingRow& b) {
          std::abs(a.time_s / b.time_s - 1) < 1e-9 && a.samples_per_gpu() == b.samples_per_gpu();
 }
 
+void note_repeated(const std::vector<ScalingRow>& rows, const std::vector<SeriesSplit>& splits,
+                   BacktestReport& report) {
+  size_t repeated = 0;
+  for (const SeriesSplit& split : splits) {
+    for (const size_t i : split.predicted) {
+      repeated += size_t(std::any_of(rows.begin(), rows.end(), [&](const ScalingRow& row) {
+        return row.series != split.series && same_measurement(rows[i], row);
+      }));
+    }
+  }
+  if (repeated > 0) {
+    report.notes.push_back(
+        fmt::format("{} predicted rows stand in another series too, to the last digit: what is "
+                    "predicted from never holds its copies",
+                    repeated));
+  }
+}
+
 bool left_out(const ScalingRow& row, const ScalingRow& own, LeaveOut leave_out) {
   switch (leave_out) {
     case LeaveOut::kSeries:
@@ -61,6 +80,20 @@ RowPointers learnable(const std::vector<ScalingRow>& rows, const SeriesSplit& sp
   return allowed;
 }
 
+// Rows that nobody will predict, nor copies of those.
+RowPointers open_rows(const std::vector<ScalingRow>& rows, const std::vector<SeriesSplit>& splits) {
+  RowPointers hidden, open;
+  for (const SeriesSplit& split : splits) {
+    for (const size_t i : split.predicted) hidden.push_back(&rows[i]);
+  }
+  for (const ScalingRow& row : rows) {
+    const bool seen =
+        std::any_of(hidden.begin(), hidden.end(), [&](const ScalingRow* one) { return same_measurement(*one, row); });
+    if (!seen) open.push_back(&row);
+  }
+  return open;
+}
+
 // Of a model that saw no large row of any series, on the large rows of each.
 std::vector<Surprise> surprises(const std::vector<ScalingRow>& rows, const std::vector<SeriesSplit>& splits,
                                 const ScalingModel& open) {
@@ -72,6 +105,25 @@ std::vector<Surprise> surprises(const std::vector<ScalingRow>& rows, const std::
     }
   }
   return all;
+}
+
+// Why the rows beyond the fitted ones may differ from them by more than their size.
+std::string reason_of(const ScalingRow& row, const RowPointers& fitted, const ScalingPrediction& predicted) {
+  const auto differs = [&](auto field) {
+    return std::none_of(fitted.begin(), fitted.end(), [&](const ScalingRow* one) { return one->*field == row.*field; });
+  };
+  std::vector<std::string> reasons;
+  if (differs(&ScalingRow::gpus_per_node) && row.gpus > int64_t(row.gpus_per_node)) {
+    reasons.push_back(fmt::format("nodes of {} GPUs, none of the fitted rows has them", row.gpus_per_node));
+  } else if (differs(&ScalingRow::fabric)) {
+    reasons.push_back("another chassis or network than the fitted rows");
+  }
+  if (row.micro_batch < 1) reasons.push_back("less than one sample a GPU");
+  if (predicted.floor_share > 0.3) {
+    reasons.push_back(fmt::format("{:.0f} % of the step is the floor under it", 100 * predicted.floor_share));
+  }
+  if (fitted.size() == 1) reasons.push_back("one fitted row");
+  return fmt::format("{}", fmt::join(reasons, "; "));
 }
 
 // Adds the shipped tables' rows of series that the user's tables do not hold: knowledge, not questions.
@@ -115,7 +167,8 @@ void predict_split(const std::vector<ScalingRow>& rows, const SeriesSplit& split
          .linear_s = linear_baseline(fitted, row),
          .amdahl_s = amdahl_baseline(fitted, row),
          .two_constant_s = two_constant_baseline(constants, fitted, row),
-         .outlier = std::abs(std::log(predicted.time_s / row.time_s)) > kOutlier * predicted.log_sigma});
+         .outlier = std::abs(std::log(predicted.time_s / row.time_s)) > kOutlier * predicted.log_sigma,
+         .reason = reason_of(row, fitted, predicted)});
   }
 }
 
@@ -134,16 +187,9 @@ void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& o
     const std::vector<SeriesSplit> splits = split_series(rows), every = split_series(rows, true);
     if (splits.empty()) continue;
     // Where each fit starts its steps: a fit that saw no row that anybody will predict.
-    std::vector<bool> hidden(rows.size(), false);
-    for (const SeriesSplit& split : every) {
-      for (const size_t i : split.predicted) hidden[i] = true;
-    }
-    RowPointers open;
-    for (size_t i = 0; i < rows.size(); ++i) {
-      if (!hidden[i]) open.push_back(&rows[i]);
-    }
-    const ScalingModel start(open);
+    const ScalingModel start(open_rows(rows, every));
     const std::vector<Surprise> seen = surprises(rows, every, start);
+    note_repeated(rows, splits, report);
     for (const SeriesSplit& split : splits) {
       predict_split(rows, split, learnable(rows, split, options.leave_out), start, reach_of(seen, split.series),
                     report);
@@ -175,6 +221,57 @@ BacktestReport run_backtest(const std::vector<std::string>& paths, const Backtes
     report.notes.push_back("no series has rows at more than one GPU count: nothing to predict");
   }
   return report;
+}
+
+namespace {
+
+constexpr BacktestTarget kVisionNear{0.03, 0.10}, kVisionFar{0.05, 0.18}, kVisionFarthest{0.05, 0.20};
+constexpr BacktestTarget kTransformers{0.01, 0.10}, kCollectives{0.10, 0};
+
+BacktestTarget target_of(const std::string& group) {
+  if (group.starts_with("vision, up")) return kVisionNear;
+  if (group.starts_with("vision, 4")) return kVisionFar;
+  if (group.starts_with("vision, beyond")) return kVisionFarthest;
+  if (group == "fsdp and transformer") return kTransformers;
+  return group.starts_with("collectives") || group.starts_with("first") ? kCollectives : BacktestTarget{};
+}
+
+// Names of the groups that a row counts in.
+std::vector<std::string> groups_of(const BacktestRow& row) {
+  if (row.bytes > 0 && row.kind == "collectives, first network" && !row.doubted) {
+    return {row.kind, "first network, its rate told"};
+  }
+  if (row.bytes > 0) return {row.kind};
+  if (row.kind != "vision") return {row.kind, "fsdp and transformer"};
+  const double far = row.distance();
+  return {row.kind, far <= 4 ? "vision, up to 4x" : far <= 16 ? "vision, 4 to 16x" : "vision, beyond 16x"};
+}
+
+}  // namespace
+
+std::vector<BacktestGroup> groups_of(const BacktestReport& report) {
+  constexpr const char* kOrder[] = {"vision",
+                                    "vision, up to 4x",
+                                    "vision, 4 to 16x",
+                                    "vision, beyond 16x",
+                                    "fsdp",
+                                    "transformer",
+                                    "fsdp and transformer",
+                                    "collectives, sizes",
+                                    "collectives, nodes",
+                                    "collectives, first network",
+                                    "first network, its rate told"};
+  std::vector<BacktestGroup> groups;
+  for (const char* name : kOrder) groups.push_back({name, target_of(name), {}});
+  for (const BacktestRow& row : report.rows) {
+    for (const std::string& name : groups_of(row)) {
+      for (BacktestGroup& group : groups) {
+        if (group.name == name) group.rows.push_back(&row);
+      }
+    }
+  }
+  std::erase_if(groups, [](const BacktestGroup& group) { return group.rows.empty(); });
+  return groups;
 }
 
 BacktestSummary summarise(const std::vector<const BacktestRow*>& rows) {

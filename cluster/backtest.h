@@ -2,7 +2,6 @@
 // what simpler curves give.
 #pragma once
 
-#include <map>
 #include <string>
 #include <vector>
 
@@ -18,8 +17,11 @@ struct BacktestRow {
   double bytes = 0;  // of a collective; 0 for steps
   std::vector<int64_t> fitted_on_gpus;
   double measured_s = 0, predicted_s = 0, low_s = 0, high_s = 0;
-  double linear_s = 0, amdahl_s = 0, two_constant_s = 0;  // baselines; 0: does not exist here
+  // Baselines; 0: does not exist here. For collectives, `amdahl_s` is Hockney's latency + bandwidth line.
+  double linear_s = 0, amdahl_s = 0, two_constant_s = 0;
   bool outlier = false;  // the published row itself is off: reported, kept in every figure
+  bool doubted = false;  // its source warns of it, or the network's rate is a guess
+  std::string reason;    // why the row is hard to predict, as far as the table tells; "" when nothing is known
   double error() const { return predicted_s / measured_s - 1; }
   double distance() const;  // GPUs over the largest fitted count
 };
@@ -48,6 +50,22 @@ struct BacktestReport {
 BacktestReport run_backtest(const std::vector<std::string>& paths, const BacktestOptions& options);
 
 BacktestSummary summarise(const std::vector<const BacktestRow*>& rows);
+
+// What the project asks of a class; 0: nothing.
+struct BacktestTarget {
+  double median = 0, p90 = 0;
+  bool met(const BacktestSummary& summary) const {
+    return summary.median_abs_error <= median && (p90 == 0 || summary.p90_abs_error <= p90);
+  }
+};
+
+// Rows by class, and classes of steps by how far beyond the fitted rows; in the order they are printed.
+struct BacktestGroup {
+  std::string name;
+  BacktestTarget target;
+  std::vector<const BacktestRow*> rows;
+};
+std::vector<BacktestGroup> groups_of(const BacktestReport& report);
 
 // Rows of step tables, of one class at a time.
 void backtest_steps(const std::vector<ScalingRow>& rows, const BacktestOptions& options, BacktestReport& report);

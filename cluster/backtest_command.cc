@@ -15,28 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-struct Group {
-  std::string name;
-  std::vector<const BacktestRow*> rows;
-};
-
-// By class, and step classes by how far beyond the fitted rows.
-std::vector<Group> groups_of(const BacktestReport& report) {
-  std::vector<Group> groups;
-  const auto put = [&](const std::string& name, const BacktestRow& row) {
-    auto found = std::find_if(groups.begin(), groups.end(), [&](const Group& g) { return g.name == name; });
-    if (found == groups.end()) found = groups.insert(groups.end(), {name, {}});
-    found->rows.push_back(&row);
-  };
-  for (const BacktestRow& row : report.rows) {
-    put(row.kind, row);
-    const double far = row.distance();
-    if (row.bytes == 0) put(row.kind + (far <= 4 ? ", up to 4x" : far <= 16 ? ", 4 to 16x" : ", beyond 16x"), row);
-  }
-  std::stable_sort(groups.begin(), groups.end(), [](const Group& a, const Group& b) { return a.name < b.name; });
-  return groups;
-}
-
 json to_json(const BacktestSummary& s) {
   return {{"rows", s.rows},
           {"series", s.series},
@@ -66,7 +44,10 @@ json to_json(const BacktestRow& row) {
                {"baseline_linear_error", row.linear_s / row.measured_s - 1},
                {"outlier", row.outlier}};
   if (row.bytes > 0) node["bytes"] = row.bytes;
-  if (row.amdahl_s > 0) node["baseline_amdahl_error"] = row.amdahl_s / row.measured_s - 1;
+  if (row.amdahl_s > 0) {
+    node[row.bytes > 0 ? "baseline_hockney_error" : "baseline_amdahl_error"] = row.amdahl_s / row.measured_s - 1;
+  }
+  if (!row.reason.empty()) node["reason"] = row.reason;
   if (row.two_constant_s > 0) node["baseline_two_constant_error"] = row.two_constant_s / row.measured_s - 1;
   return node;
 }
@@ -79,7 +60,15 @@ json to_json(const BacktestReport& report) {
     all.push_back(&row);
   }
   document["summary"] = to_json(summarise(all));
-  for (const Group& group : groups_of(report)) document["by_class"][group.name] = to_json(summarise(group.rows));
+  for (const BacktestGroup& group : groups_of(report)) {
+    const BacktestSummary summary = summarise(group.rows);
+    json node = to_json(summary);
+    if (group.target.median > 0) {
+      node["target"] = {{"median_abs_error", group.target.median}, {"met", group.target.met(summary)}};
+      if (group.target.p90 > 0) node["target"]["p90_abs_error"] = group.target.p90;
+    }
+    document["by_class"][group.name] = std::move(node);
+  }
   return document;
 }
 
@@ -102,24 +91,60 @@ void print_rows(const BacktestReport& report) {
   fmt::print("{}\n", table.str());
 }
 
-void print_summary(const BacktestReport& report) {
-  TextTable table({"class", "rows", "median error", "90th percentile", "bias", "in the 90 % range", "linear", "Amdahl",
-                   "two constants"});
-  const auto pair = [](double middle, double high) {
-    return high > 0 ? fmt::format("{} / {}", format_percent(middle), format_percent(high)) : "";
-  };
-  for (const Group& group : groups_of(report)) {
+std::string error_pair(double middle, double high) {
+  return middle > 0 ? fmt::format("{:.1f} / {:.1f} %", 100 * middle, 100 * high) : "";
+}
+
+std::string target_text(const BacktestGroup& group, const BacktestSummary& summary) {
+  if (group.target.median == 0) return "";
+  const std::string asked = group.target.p90 > 0
+                                ? fmt::format("{:.0f} / {:.0f} %", 100 * group.target.median, 100 * group.target.p90)
+                                : fmt::format("{:.0f} %", 100 * group.target.median);
+  return asked + (group.target.met(summary) ? ", met" : ", missed");
+}
+
+void print_classes(const std::vector<BacktestGroup>& groups) {
+  TextTable table({"median / 90th percentile of |error|", "rows", "model", "target", "bias", "in 90 % range", "linear",
+                   "Amdahl, Hockney", "two constants"});
+  for (const BacktestGroup& group : groups) {
     const BacktestSummary s = summarise(group.rows);
-    table.add({group.name, std::to_string(s.rows), format_percent(s.median_abs_error), format_percent(s.p90_abs_error),
-               signed_percent(s.bias), format_percent(s.coverage90), pair(s.linear_median, s.linear_p90),
-               pair(s.amdahl_median, s.amdahl_p90), pair(s.two_constant_median, s.two_constant_p90)});
+    table.add({group.name, std::to_string(s.rows), error_pair(s.median_abs_error, s.p90_abs_error),
+               target_text(group, s), signed_percent(s.bias), format_percent(s.coverage90),
+               error_pair(s.linear_median, s.linear_p90), error_pair(s.amdahl_median, s.amdahl_p90),
+               error_pair(s.two_constant_median, s.two_constant_p90)});
   }
   fmt::print("{}", table.str());
-  for (const BacktestRow& row : report.rows) {
-    if (row.outlier) {
-      fmt::print("outlier: {} {} at {} GPUs, {} measured, {} predicted: counted in every figure above\n", row.where,
-                 row.series, row.gpus, format_seconds(row.measured_s), format_seconds(row.predicted_s));
+}
+
+// The worst rows of every class that has a target, with what the table tells about why.
+void print_worst(const std::vector<BacktestGroup>& groups) {
+  constexpr size_t kMost = 3;
+  TextTable table({"worst rows", "GPUs", "measured", "predicted", "error", "why"});
+  for (const BacktestGroup& group : groups) {
+    if (group.target.median == 0) continue;
+    std::vector<const BacktestRow*> rows = group.rows;
+    std::sort(rows.begin(), rows.end(), [](auto* a, auto* b) { return std::abs(a->error()) > std::abs(b->error()); });
+    for (size_t i = 0; i < std::min(kMost, rows.size()); ++i) {
+      const BacktestRow& row = *rows[i];
+      const std::string what = row.outlier && row.reason.empty() ? "contradicts its own series" : row.reason;
+      table.add({fmt::format("{} {}", row.where.substr(row.where.rfind('/') + 1), row.series.substr(0, 60)),
+                 format_count(double(row.gpus)), format_seconds(row.measured_s), format_seconds(row.predicted_s),
+                 signed_percent(row.error()), (row.outlier ? "outlier: " : "") + what});
     }
+  }
+  fmt::print("\n{}", table.str());
+}
+
+void print_summary(const BacktestReport& report) {
+  const std::vector<BacktestGroup> groups = groups_of(report);
+  print_classes(groups);
+  print_worst(groups);
+  size_t outliers = 0;
+  for (const BacktestRow& row : report.rows) outliers += size_t(row.outlier);
+  if (outliers > 0) {
+    fmt::print(
+        "\n{} rows lie more than six sigmas from their prediction (\"outlier\" above): counted in every figure\n",
+        outliers);
   }
   for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
 }
@@ -135,6 +160,7 @@ void run_command(const BacktestArguments& arguments) {
   BacktestOptions options;
   options.leave_out = arguments.leave_out == "hardware"   ? LeaveOut::kHardware
                       : arguments.leave_out == "workload" ? LeaveOut::kWorkload
+                      : arguments.leave_out == "later"    ? LeaveOut::kLater
                                                           : LeaveOut::kSeries;
   options.background = !arguments.no_background;
   const BacktestReport report = run_backtest(arguments.tables, options);
@@ -155,9 +181,11 @@ void add_backtest_command(CLI::App& app, ExitCode&) {
   command->footer("example: farscale backtest results/published/vision_scaling.csv --leave-out hardware");
   command->add_option("tables", arguments->tables, "CSV tables with the columns of results/published")->required();
   command
-      ->add_option("--leave-out", arguments->leave_out,
-                   "learn nothing from rows of the same series, hardware or workload")
-      ->check(CLI::IsMember({"series", "hardware", "workload"}))
+      ->add_option(
+          "--leave-out", arguments->leave_out,
+          "learn nothing from rows of the same series, hardware or workload; later: nor from the same or later "
+          "rounds, as when a new GPU arrives")
+      ->check(CLI::IsMember({"series", "hardware", "workload", "later"}))
       ->capture_default_str();
   command->add_flag("--no-background", arguments->no_background,
                     "learn only from the tables named, not from the shipped ones");

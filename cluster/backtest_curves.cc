@@ -27,6 +27,14 @@ CollectiveKind kind_of(const std::string& name) {
   return CollectiveKind::kAllReduce;
 }
 
+// A note that warns of its row ("UNHEALTHY example: …", "poster reports this as slow"), up to its first stop.
+std::string doubt_in(const std::string& notes) {
+  for (const char* word : {"UNSURE", "CHECK", "SUSPECT", "UNHEALTHY", "unsure", "degraded", "slow", "early"}) {
+    if (notes.find(word) != std::string::npos) return notes.substr(0, notes.find_first_of(":;,("));
+  }
+  return "";
+}
+
 // What a double binary tree gains over a ring where few domains load the cards less.
 double boost(const Curve& curve) {
   if (!curve.fabric.boosted || curve.kind != CollectiveKind::kAllReduce) return 1;
@@ -89,7 +97,7 @@ std::vector<Curve> read_curves(const CsvTable& table) {
                      .gpus = int64_t(*gpus),
                      .points = {}};
     }
-    curves[key].points.push_back({*bytes, time_s, table.where(i)});
+    curves[key].points.push_back({*bytes, time_s, table.where(i), doubt_in(table.text_or(i, "notes", ""))});
   }
   std::vector<Curve> all;
   for (const std::string& key : order) {

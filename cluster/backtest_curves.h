@@ -23,6 +23,7 @@ namespace farscale {
 struct CurvePoint {
   double bytes, time_s;
   std::string where;
+  std::string doubt;  // what its source says against it; "" when nothing
 };
 
 struct Curve {

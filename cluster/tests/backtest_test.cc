@@ -8,8 +8,10 @@
 #include <CLI/CLI.hpp>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
+#include "cluster/backtest_workload.h"
 #include "cluster/commands.h"
 #include "cluster/random.h"
 #include "kernels/error.h"
@@ -180,19 +182,104 @@ TEST(Contract, ListJson) {
   EXPECT_FALSE(document["hardware"][0].at("evidence").get<std::string>().empty());
 }
 
-TEST(Backtest, PublishedVisionBeatsItsBaselines) {
-  const BacktestReport report =
-      run_backtest({std::string(FARSCALE_SOURCE_DIR) + "/results/published/vision_scaling.csv"}, {});
-  std::vector<const BacktestRow*> all;
-  for (const BacktestRow& row : report.rows) all.push_back(&row);
-  const BacktestSummary summary = summarise(all);
-  EXPECT_GT(summary.rows, 100u);
-  EXPECT_LT(summary.median_abs_error, 0.04);
-  EXPECT_LT(summary.p90_abs_error, 0.13);
-  EXPECT_LT(summary.median_abs_error, summary.two_constant_median);
-  EXPECT_LT(summary.median_abs_error, 0.5 * summary.linear_median);
-  EXPECT_GT(summary.coverage90, 0.82);
-  EXPECT_LT(summary.coverage90, 0.97);
+std::string published(const std::string& name) {
+  return std::string(FARSCALE_SOURCE_DIR) + "/results/published/" + name;
+}
+
+std::map<std::string, BacktestSummary> summaries(const BacktestReport& report) {
+  std::map<std::string, BacktestSummary> all;
+  for (const BacktestGroup& group : groups_of(report)) {
+    all[group.name] = summarise(group.rows);
+    if (group.target.median > 0 && group.name != "collectives, nodes" && group.name != "collectives, first network") {
+      EXPECT_TRUE(group.target.met(all[group.name])) << group.name;
+    }
+  }
+  return all;
+}
+
+TEST(Backtest, PublishedStepsReachTheirTargetsAndBeatEveryBaseline) {
+  const auto all = summaries(run_backtest(
+      {published("vision_scaling.csv"), published("fsdp_scaling.csv"), published("transformer_scaling.csv")}, {}));
+  EXPECT_GT(all.at("vision").rows, 100u);
+  for (const auto& [name, s] : all) {
+    EXPECT_LE(s.median_abs_error, s.two_constant_median) << name;
+    EXPECT_LE(s.p90_abs_error, s.two_constant_p90 + 0.001) << name;
+    EXPECT_LT(s.median_abs_error, s.linear_median) << name;
+    EXPECT_LT(s.median_abs_error, s.amdahl_median) << name;
+    if (s.rows < 20) continue;
+    EXPECT_GE(s.coverage90, 0.85) << name;
+    EXPECT_LE(s.coverage90, 0.96) << name;
+  }
+}
+
+TEST(Backtest, PublishedCollectivesBeatCarryingABandwidthOver) {
+  const auto all = summaries(run_backtest({published("collectives.csv")}, {}));
+  for (const auto& [name, s] : all) {
+    EXPECT_LT(s.median_abs_error, 0.6 * s.linear_median) << name;
+    EXPECT_GE(s.coverage90, 0.85) << name;
+  }
+}
+
+TEST(Backtest, HoldsWithoutHardwareAndWithoutWorkload) {
+  for (const LeaveOut left : {LeaveOut::kHardware, LeaveOut::kWorkload, LeaveOut::kLater}) {
+    const BacktestReport report = run_backtest({published("vision_scaling.csv")}, {.leave_out = left});
+    const auto groups = groups_of(report);
+    const BacktestSummary all = summarise(groups.front().rows);
+    EXPECT_LT(all.median_abs_error, 0.06);
+    EXPECT_LT(all.median_abs_error, all.linear_median);
+    EXPECT_LT(all.median_abs_error, all.two_constant_median);
+    EXPECT_GT(all.coverage90, 0.8);
+  }
+}
+
+TEST(Backtest, CopiesOfThePredictedRowAreNotLearntFrom) {
+  const std::string plain = table();
+  const std::string last = plain.substr(plain.rfind("v9-B200"));
+  // The same measurement under another series' name, beside a row that lets the copy be a series of its own.
+  std::string copy = last;
+  copy.replace(0, 2, "w9");
+  const double without = backtest(plain).rows.back().predicted_s;
+  const BacktestReport with = backtest(plain + copy);
+  EXPECT_NEAR(with.rows.back().predicted_s / without, 1, 1e-6);
+  EXPECT_THAT(with.notes, testing::Contains(testing::HasSubstr("to the last digit")));
+}
+
+TEST(Backtest, AnUnknownWorkloadFallsBackAndSaysSo) {
+  const std::string path = testing::TempDir() + "/unknown.csv";
+  std::ofstream(path) << table();
+  const BacktestReport report = run_backtest({path}, {});
+  EXPECT_EQ(report.rows.size(), 3u);
+  EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("nobody described net")));
+}
+
+TEST(Backtest, WorkloadsAreFoundByNameAndByFile) {
+  EXPECT_EQ(shipped_workload_like("Llama 3.1 8B"), "llama3-8b");
+  EXPECT_EQ(shipped_workload_like("GPT-3 175B"), "gpt3-175b");
+  EXPECT_EQ(shipped_workload_like("stable diffusion"), "");
+  std::vector<ScalingRow> rows(3);
+  rows[0].graph = "resnet50";
+  rows[1].graph = std::string(FARSCALE_SOURCE_DIR) + "/workloads/resnet50.toml";
+  rows[2].graph = "no-such-file.toml";
+  std::vector<std::string> notes;
+  EXPECT_THROW(describe_workloads(rows, notes), InputError);
+  rows.pop_back();
+  describe_workloads(rows, notes);
+  EXPECT_NEAR(rows[0].gradient_bytes, 102228128, 1);  // 25,557,032 parameters of 4 bytes
+  EXPECT_EQ(rows[0].gradient_bytes, rows[1].gradient_bytes);
+}
+
+TEST(Backtest, AMissingColumnIsNamedWithTheNearest) {
+  const std::string path = testing::TempDir() + "/misspelt.csv";
+  std::string text = table();
+  text.replace(text.find("global_batch"), 12, "global_bach_");
+  std::ofstream(path) << text;
+  try {
+    run_backtest({path}, {});
+    FAIL() << "read a table without global_batch";
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("misspelt.csv"), testing::HasSubstr("global_batch"),
+                                             testing::HasSubstr("global_bach_")));
+  }
 }
 
 }  // namespace
