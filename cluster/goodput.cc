@@ -109,7 +109,9 @@ double FailureDraw::stop_mtbf_s(double nodes, double excess) const {
 }
 
 double FailureDraw::best_interval_s(double nodes, double excess) const {
-  return best_checkpoint_interval(stop_mtbf_s(nodes, excess), checkpoint_of_job_s(nodes), restart_of_job_s(nodes));
+  const double best =
+      best_checkpoint_interval(stop_mtbf_s(nodes, excess), checkpoint_of_job_s(nodes), restart_of_job_s(nodes));
+  return std::min(best, kDay_s);  // nobody trusts a job for longer, however seldom it stops
 }
 
 double FailureDraw::goodput(double nodes, double excess) const {

@@ -68,7 +68,7 @@ struct FailureDraw {
   // Time between rollbacks: failures that stop the whole job, and corruptions. `excess`: the failure rate over the
   // settled one, less 1.
   double stop_mtbf_s(double nodes, double excess = 0) const;
-  double best_interval_s(double nodes, double excess = 0) const;
+  double best_interval_s(double nodes, double excess = 0) const;  // a day at most
   // Daly's share for what stops the job, times exp(-rate x delay) for the work that no corruption is found in soon
   // (a moment is kept when none strikes within the delay), times what an isolated job loses: resync_s a failure, and a
   // replica for the time of a restart (Little's law).

@@ -51,14 +51,14 @@ std::function<void(double)> progress_of(const std::string& plan) {
 SensitivityQuestion question_of(const PlanOptions& options) {
   if (options.sensitivity == "need") {
     if (options.need.empty()) throw InputError("--sensitivity need: expected --need beside it");
-    return {"need", "GPUs",
+    return {"need", "GPUs needed", "GPUs",
             [need = parse_need(options.need)](const Plan& plan, const RunOptions& run, const MachineSource& machines) {
               return answer_need(plan, need, run, machines).gpus.p50;
             }};
   }
   if (options.sensitivity == "budget") {
     if (options.budget_usd <= 0) throw InputError("--sensitivity budget: expected --budget beside it");
-    return {"budget", "samples/s",
+    return {"budget", "samples/s that the budget keeps", "samples/s",
             [usd = options.budget_usd](const Plan& plan, const RunOptions& run, const MachineSource& machines) {
               return answer_budget(plan, usd, run, machines).kept_per_s.p50;
             }};
@@ -66,12 +66,12 @@ SensitivityQuestion question_of(const PlanOptions& options) {
   return total_question(options.sensitivity);
 }
 
-PlanAnswers answer_questions(const Plan& plan, const PlanOptions& options) {
+PlanAnswers answer_questions(const Plan& plan, const PlanOptions& options, const MachineSource& machines) {
   PlanAnswers answers;
-  if (!options.need.empty()) answers.need = answer_need(plan, parse_need(options.need), options.run);
-  if (options.budget_usd > 0) answers.budget = answer_budget(plan, options.budget_usd, options.run);
+  if (!options.need.empty()) answers.need = answer_need(plan, parse_need(options.need), options.run, machines);
+  if (options.budget_usd > 0) answers.budget = answer_budget(plan, options.budget_usd, options.run, machines);
   if (!options.sensitivity.empty())
-    answers.sensitivity = answer_sensitivity(plan, question_of(options), options.run.seed);
+    answers.sensitivity = answer_sensitivity(plan, question_of(options), options.run.seed, machines);
   return answers;
 }
 
@@ -101,14 +101,15 @@ void run_plans(const PlanOptions& options) {
   check_plot(options.plot);
   std::vector<Plan> plans;  // all are read before the first is run, so that a mistake is told at once
   for (const std::string& name : options.plans) plans.push_back(load_plan(name));
+  const MachineSource machines = remembering(machine_for);
   std::vector<PlanAnswers> answers;
-  for (const Plan& plan : plans) answers.push_back(answer_questions(plan, options));
+  for (const Plan& plan : plans) answers.push_back(answer_questions(plan, options, machines));
   std::vector<PlanReport> reports;
   for (size_t i = 0; i < plans.size(); ++i) {
     RunOptions run = options.run;
     run.progress = progress_of(plans[i].name);
-    reports.push_back(run_plan(plans[i], run));
-    if (options.delay_days > 0) answers[i].delay = answer_delay(reports[i], options.delay_days);
+    reports.push_back(run_plan(plans[i], run, machines));
+    if (options.delay_days > 0) answers[i].delay = answer_delay(reports[i], options.delay_days, machines);
   }
   if (!options.plot.empty()) write_file(options.plot, plot_svg(reports));
   for (const PlanReport& report : reports)

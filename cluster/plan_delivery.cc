@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -71,43 +72,62 @@ Machine with_network(const Machine& machine, const SiteNetwork& network) {
   return Machine(std::move(data));
 }
 
-// A predictor and what it refers to; made for the first question and kept while the options stay the same.
+// A predictor for each set of options, and what they refer to.
 class SharedPredictor {
  public:
-  SharedPredictor(const std::string& workload, const Site& site)
-      : workload_(load_workload(workload)), machine_(with_network(load_hardware(site.hardware), site.network)) {}
+  SharedPredictor(Workload workload, Machine machine) : workload_(std::move(workload)), machine_(std::move(machine)) {}
   const Machine& machine() const { return machine_; }
   Predictor& with(const PredictOptions& options) {
-    if (!predictor_ || options.layout != options_.layout || options.draws != options_.draws ||
-        options.seed != options_.seed) {
-      predictor_.emplace(workload_, machine_, options);
-      options_ = options;
-    }
-    return *predictor_;
+    std::unique_ptr<Predictor>& predictor =
+        predictors_[fmt::format("{} {} {}", options.layout, options.draws, options.seed)];
+    if (!predictor) predictor = std::make_unique<Predictor>(workload_, machine_, options);
+    return *predictor;
   }
 
  private:
   Workload workload_;
   Machine machine_;
-  PredictOptions options_;
-  std::optional<Predictor> predictor_;
+  std::map<std::string, std::unique_ptr<Predictor>> predictors_;  // by options
 };
 
 }  // namespace
 
 PlanMachine machine_for(const std::string& workload, const Site& site) {
-  const auto shared = std::make_shared<SharedPredictor>(workload, site);
-  if (shared->machine().data().kind == "host")
+  return machine_at(site, load_workload(workload), load_hardware(site.hardware));
+}
+
+PlanMachine machine_at(const Site& site, Workload workload, const Machine& machine) {
+  if (machine.data().kind == "host")
     throw InputError(
-        fmt::format("{}: site '{}': hardware '{}' is a host: a plan needs GPUs or other accelerators "
-                    "(farscale list hardware)",
+        fmt::format("{}: site '{}': hardware '{}' is a host: a plan needs GPUs or other accelerators (farscale list "
+                    "hardware)",
                     site.where, site.name, site.hardware));
+  const auto shared = std::make_shared<SharedPredictor>(std::move(workload), with_network(machine, site.network));
   return {
       .gpus_per_node = shared->machine().gpus_per_node(),
       .node_power_w = shared->machine().node_power_w(),
       .predict = [shared](int64_t gpus, const PredictOptions& options) { return shared->with(options).at(gpus); },
       .sensitivities = [shared](int64_t gpus,
                                 const PredictOptions& options) { return shared->with(options).sensitivities(gpus); }};
+}
+
+MachineSource remembering(const MachineSource& machines) {
+  const auto known = std::make_shared<std::map<std::string, PlanMachine>>();
+  return [machines, known](const std::string& workload, const Site& site) {
+    const auto p50 = [](const std::optional<Quantity>& figure) { return figure ? figure->value.p50 : 0; };
+    const std::string key = fmt::format("{} {} {} {}", workload, site.hardware, p50(site.network.pod_gpus),
+                                        p50(site.network.oversubscription));
+    const auto found = known->find(key);
+    if (found != known->end()) return found->second;
+    PlanMachine machine = machines(workload, site);
+    const auto predictions = std::make_shared<std::map<std::string, Prediction>>();
+    machine.predict = [predict = machine.predict, predictions](int64_t gpus, const PredictOptions& options) {
+      const std::string asked = fmt::format("{} {} {} {}", gpus, options.layout, options.draws, options.seed);
+      const auto at = predictions->find(asked);
+      return at != predictions->end() ? at->second : predictions->emplace(asked, predict(gpus, options)).first->second;
+    };
+    return known->emplace(key, std::move(machine)).first->second;
+  };
 }
 
 DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& failures, double max_gpus,

@@ -25,6 +25,12 @@ struct PlanMachine {
 // A site's machine with the site's network. Throws InputError for a name that is not in the catalogue, and for a host:
 // plans are of accelerators.
 PlanMachine machine_for(const std::string& workload, const Site& site);
+PlanMachine machine_at(const Site& site, Workload workload, const Machine& machine);
+
+using MachineSource = std::function<PlanMachine(const std::string& workload, const Site& site)>;
+
+// Machines that remember what they predicted, for many questions about few kinds of them. Not for several threads.
+MachineSource remembering(const MachineSource& machines);
 
 struct DeliveryOptions {
   std::string layout = "auto";

@@ -151,7 +151,11 @@ FailureModel PlanReader::read_failures(const MaybeTable& table) {
   read("silent_per_node_day", {0, 10}, "per node", model.silent_per_node_day);
   read("silent_found_s", {0, 30.0 * 86400}, "s", model.silent_found_s);
   model.isolated = table && table->flag("isolated", false);
-  if (!model.isolated) return model;
+  if (!model.isolated) {
+    for (const char* key : {"resync_s", "job_wide_share"})
+      if (table && table->has(key)) table->fail(key, "expected only with isolated = true");
+    return model;
+  }
   read("resync_s", kSeconds, "s", model.resync_s);
   read("job_wide_share", kFraction, "of the failures", model.job_wide_share);
   return model;

@@ -132,8 +132,6 @@ struct PlanReport {
   const SiteReport& largest_site() const;
 };
 
-using MachineSource = std::function<PlanMachine(const std::string& workload, const Site& site)>;
-
 // Throws InputError when the workload cannot run on the machine of a site.
 PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSource& machines = machine_for);
 

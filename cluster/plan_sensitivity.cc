@@ -5,8 +5,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <memory>
 
 #include "cluster/plan_output.h"
 #include "kernels/error.h"
@@ -18,26 +16,6 @@ namespace {
 
 constexpr size_t kBars = 15;  // of a table
 constexpr int kHalfWidth = 18;
-
-// Machines that remember what they predicted: most inputs of a plan do not move a prediction.
-MachineSource remembering(const MachineSource& machines) {
-  const auto known = std::make_shared<std::map<std::string, PlanMachine>>();
-  return [machines, known](const std::string& workload, const Site& site) {
-    const auto p50 = [](const std::optional<Quantity>& figure) { return figure ? figure->value.p50 : 0; };
-    const std::string key = fmt::format("{} {} {} {}", workload, site.hardware, p50(site.network.pod_gpus),
-                                        p50(site.network.oversubscription));
-    const auto found = known->find(key);
-    if (found != known->end()) return found->second;
-    PlanMachine machine = machines(workload, site);
-    const auto predictions = std::make_shared<std::map<std::string, Prediction>>();
-    machine.predict = [predict = machine.predict, predictions](int64_t gpus, const PredictOptions& options) {
-      const std::string asked = fmt::format("{} {} {} {}", gpus, options.layout, options.draws, options.seed);
-      const auto at = predictions->find(asked);
-      return at != predictions->end() ? at->second : predictions->emplace(asked, predict(gpus, options)).first->second;
-    };
-    return known->emplace(key, std::move(machine)).first->second;
-  };
-}
 
 // An input of the machine model moves the rate of every job on that kind of machine.
 MachineSource with_rates(const MachineSource& machines, const std::string& hardware, double factor) {
@@ -69,7 +47,8 @@ class Tornado {
       : plan_(plan), question_(question), options_{.draws = 0, .seed = seed}, machines_(remembering(machines)) {}
 
   SensitivityAnswer run() {
-    answer_ = {.answer = question_.answer, .unit = question_.unit, .base = ask(plan_, machines_)};
+    answer_ = {
+        .answer = question_.answer, .label = question_.label, .unit = question_.unit, .base = ask(plan_, machines_)};
     move_figures();
     for (const Site& site : plan_.sites) move_machine(site);
     std::erase_if(answer_.bars, [](const SensitivityBar& bar) { return bar.swing() == 0; });
@@ -177,7 +156,8 @@ SensitivityQuestion total_question(const std::string& key) {
     throw InputError("--sensitivity: " + unknown_name("answer", key, known));
   }
   const auto total = Total(found - keys.begin());
-  return {key, info(total).unit, [total](const Plan& plan, const RunOptions& options, const MachineSource& machines) {
+  return {key, info(total).label, info(total).unit,
+          [total](const Plan& plan, const RunOptions& options, const MachineSource& machines) {
             return run_plan(plan, options, machines).outcomes[size_t(total)].estimate.p50;
           }};
 }
@@ -272,8 +252,8 @@ void visit_figures(Plan& plan, const std::function<void(const std::string&, Quan
 
 std::string sensitivity_text(const SensitivityAnswer& answer, const Plan& plan) {
   std::string text = fmt::format(
-      "{} of {}, every input at its median: {}. One input at a time at its 5th (░) and 95th percentile (█):\n",
-      answer.answer, plan.name, answer_value(answer.base, answer, plan));
+      "{}, {}: {} with every input at its median. One input at a time at its 5th (░) and 95th percentile (█):\n",
+      plan.name, answer.label, answer_value(answer.base, answer, plan));
   if (answer.bars.empty()) return text + "none of the inputs that have a range moves it.\n";
   double scale = 0;
   for (const SensitivityBar& bar : answer.bars)

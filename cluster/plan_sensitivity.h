@@ -19,6 +19,7 @@ struct SensitivityBar {
 
 struct SensitivityAnswer {
   std::string answer;  // "samples", "complete_day", "need", …
+  std::string label;   // "samples kept"
   std::string unit;
   double base = 0;                   // with every input at its median
   std::vector<SensitivityBar> bars;  // largest swing first; inputs that move nothing are left out
@@ -28,6 +29,7 @@ struct SensitivityAnswer {
 // One question about a plan with a number for an answer, asked again for each input.
 struct SensitivityQuestion {
   std::string answer;
+  std::string label;
   std::string unit;
   std::function<double(const Plan&, const RunOptions&, const MachineSource&)> ask;
 };

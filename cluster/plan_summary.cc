@@ -90,10 +90,10 @@ TextTable wrapped_table(const std::vector<std::string>& header) {
   return table;
 }
 
-std::vector<SummaryRow> summary_rows() {
+std::vector<SummaryRow> summary_rows(bool with_batch) {
   using Report = const PlanReport&;
   using Job = const JobReport&;
-  return {
+  std::vector<SummaryRow> rows = {
       {"GPUs that train", [](Report report, Job) { return jobs_text(fleet_of(report)); }},
       {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }},
       {"samples/s",
@@ -113,10 +113,6 @@ std::vector<SummaryRow> summary_rows() {
        [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }},
       {"goodput",
        [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); }},
-      {"useful by critical batch",
-       [](Report report, Job job) {
-         return report.plan.training.critical_batch ? percent_range(job.useful_share) : std::string("not asked");
-       }},
       {"samples/s kept",
        [](Report report, Job) {
          const FleetRates fleet = fleet_of(report);
@@ -130,13 +126,21 @@ std::vector<SummaryRow> summary_rows() {
       {"power, MW",
        [](Report report, Job job) { return with_letter(si_range(peak_power(report)), job.power_evidence); }},
   };
+  if (with_batch)
+    rows.push_back({"useful by critical batch", [](Report report, Job job) {
+                      return report.plan.training.critical_batch ? percent_range(job.useful_share) : std::string("all");
+                    }});
+  return rows;
 }
 
 std::string summary_block(const std::vector<PlanReport>& reports, size_t first, size_t last) {
   std::vector<std::string> header = {""};
   for (size_t i = first; i < last; ++i) header.push_back(reports[i].plan.name);
   TextTable table = wrapped_table(header);
-  for (const SummaryRow& row : summary_rows()) {
+  const bool with_batch = std::any_of(reports.begin(), reports.end(), [](const PlanReport& report) {
+    return report.plan.training.critical_batch.has_value();
+  });
+  for (const SummaryRow& row : summary_rows(with_batch)) {
     std::vector<std::string> cells = {row.label};
     for (size_t i = first; i < last; ++i) cells.push_back(row.text(reports[i], reports[i].largest_site().job));
     table.add(cells);

@@ -191,7 +191,8 @@ std::string si_range(const Estimate& value, const std::string& unit) {
 
 std::string usd_range(const Estimate& value) {
   if (std::abs(value.p50) >= 0.9995e9) return range_of(value, 1e9, "billion USD");
-  return std::abs(value.p50) >= 0.9995e6 ? range_of(value, 1e6, "million USD") : range_of(value, 1, "USD");
+  if (std::abs(value.p50) >= 0.9995e6) return range_of(value, 1e6, "million USD");
+  return std::abs(value.p50) >= 0.9995e4 ? range_of(value, 1e3, "thousand USD") : range_of(value, 1, "USD");
 }
 
 std::string percent_range(const Estimate& value) { return range_of(value, 0.01, "%"); }

@@ -135,5 +135,44 @@ TEST(JobGoodput, RestartGrowsWithTheJob) {
   EXPECT_EQ(nodes_of(16, 8), 2);
 }
 
+TEST(JobGoodput, CheckpointGrowsWithTheJob) {
+  FailureDraw draw{kRsc1, 10, 300, 0};
+  const double flat = draw.goodput(10000);
+  draw.checkpoint_s_per_1000_nodes = 3;
+  EXPECT_DOUBLE_EQ(draw.checkpoint_of_job_s(10000), 40);
+  EXPECT_DOUBLE_EQ(draw.goodput(10000), (FailureDraw{kRsc1, 40, 300, 0}.goodput(10000)));
+  EXPECT_LT(draw.goodput(10000), flat);
+}
+
+TEST(JobGoodput, SilentCorruptionCostsItsDelay) {
+  FailureDraw draw{1e-12, 0, 0, 0};
+  draw.silent_per_node_day = 1e-4;
+  draw.silent_found_s = 3600;
+  // Free checkpoints and restarts: a moment is kept when no corruption is found within the hour after it.
+  EXPECT_NEAR(draw.goodput(10000), std::exp(-1e-4 * 10000 / 24), 1e-9);
+  draw.silent_found_s = 0;
+  EXPECT_NEAR(draw.goodput(10000), 1, 1e-9);
+}
+
+TEST(JobGoodput, IsolatedReplicasLoseLess) {
+  FailureDraw draw{kRsc1, 30, 600, 0};
+  const double whole = draw.goodput(12500);
+  draw.isolated = true;
+  draw.resync_s = 30;
+  draw.job_wide_share = 1;
+  EXPECT_NEAR(draw.goodput(12500), whole, 1e-12);  // nothing is survived
+  draw.job_wide_share = 0;
+  const double failures_per_s = kRsc1 * 12500 / 86400;
+  EXPECT_NEAR(draw.goodput(12500), std::exp(-failures_per_s * 30) * (1 - failures_per_s * 600 / 12500), 1e-3);
+  EXPECT_GT(draw.goodput(12500), 2 * whole);
+  draw.replica_nodes = 100;
+  EXPECT_NEAR(draw.goodput(12500), std::exp(-failures_per_s * 30) * (1 - failures_per_s * 600 * 100 / 12500), 1e-3);
+}
+
+TEST(JobGoodput, NewNodesFailMore) {
+  const FailureDraw draw{kRsc1, 10, 420, 0}, twice{2 * kRsc1, 10, 420, 0};
+  EXPECT_DOUBLE_EQ(draw.goodput(1000, 1.0), twice.goodput(1000));
+}
+
 }  // namespace
 }  // namespace farscale

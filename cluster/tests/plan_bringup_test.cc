@@ -113,6 +113,76 @@ TEST(BringUp, BurnInPlacesAreARate) {
   EXPECT_EQ(days[20].bottleneck, Bottleneck::kBurnIn);
 }
 
+TEST(BringUp, CoolingLimitsLikePower) {
+  SiteDraw site = plain_site();
+  site.cooling = {{0, 300}, {5, 200}};  // two halls
+  const auto days = days_of(site, 10);
+  EXPECT_DOUBLE_EQ(days[4].in_service, 300);
+  EXPECT_EQ(days[4].bottleneck, Bottleneck::kCooling);
+  EXPECT_DOUBLE_EQ(days[5].in_service, 500);
+  site.power = {{0, 100}};
+  EXPECT_EQ(days_of(site, 10)[4].bottleneck, Bottleneck::kPower);
+}
+
+TEST(BringUp, PowerByState) {
+  SiteDraw site = plain_site();
+  site.burn_in_days = 5;
+  site.burn_in_power = 0.5;
+  site.power = {{0, 400}};
+  const auto days = days_of(site, 20);
+  EXPECT_DOUBLE_EQ(days[0].burning_in, 800);  // at half the power each
+  EXPECT_DOUBLE_EQ(days[0].powered, 400);
+  EXPECT_DOUBLE_EQ(days[10].in_service, 400);
+  for (const SiteDay& day : days) EXPECT_LE(day.powered, 400 + 1e-9);
+  site.power = {{0, 5000}};
+  site.repair_power = 0.25;
+  site.first_pass_yield = 0.8;
+  site.repair_days = 3;
+  EXPECT_DOUBLE_EQ(days_of(site, 20)[5].powered, 800 + 0.25 * 200);
+}
+
+TEST(BringUp, FewHandsRepairOneAfterTheOther) {
+  SiteDraw site = plain_site();
+  site.first_pass_yield = 0.5;  // 500 fail on day 0, 50 are taken on a day, each takes 2 days; half of them fail again
+  site.repair_days = 2;
+  site.repairs_per_day = 50;
+  const auto days = days_of(site, 40);
+  EXPECT_DOUBLE_EQ(days[0].in_repair, 500);
+  EXPECT_DOUBLE_EQ(days[2].in_service, 500);
+  EXPECT_DOUBLE_EQ(days[3].in_service, 525);
+  EXPECT_DOUBLE_EQ(days[10].in_service, 500 + 8 * 25);
+  site.repairs_per_day = std::numeric_limits<double>::infinity();
+  EXPECT_DOUBLE_EQ(days_of(site, 40)[4].in_service, 875);  // 500, half of 500 on day 2, half of 250 on day 4
+}
+
+TEST(BringUp, TransfersTakeAndGive) {
+  SiteDraw from = plain_site(), to;
+  to.halls = {{0, 5000}};
+  to.power = {{0, 5000}};
+  SitePipeline a(from, 10), b(to, 10);
+  a.step(0), b.step(0);
+  b.receive(a.give(400));
+  EXPECT_DOUBLE_EQ(a.step(1).in_service, 600);
+  EXPECT_DOUBLE_EQ(a.today().delivered, 600);
+  EXPECT_DOUBLE_EQ(b.step(1).in_service, 400);
+  EXPECT_DOUBLE_EQ(a.give(1e9), 600);  // no more than there are
+  EXPECT_DOUBLE_EQ(a.step(2).in_service, 0);
+}
+
+TEST(BringUp, FailuresFromOutside) {
+  SiteDraw site = plain_site();
+  site.failures_come_from_outside = true;
+  site.repairs_per_gpu_day = 0.01;
+  site.repair_days = 4;
+  SitePipeline pipeline(site, 10);
+  pipeline.step(0);
+  pipeline.fail(80, 0);
+  EXPECT_DOUBLE_EQ(pipeline.step(1).in_service, 920);
+  EXPECT_DOUBLE_EQ(pipeline.today().in_repair, 80);
+  pipeline.fail(8, 80);
+  EXPECT_DOUBLE_EQ(pipeline.step(2).in_service, 992);
+}
+
 TEST(BringUp, LittlesLaw) {
   SiteDraw site = plain_site();
   site.rack_per_day = 50;
@@ -166,6 +236,7 @@ SiteDraw random_site(Rng& random) {
   site.repairs_per_gpu_day = up_to(0.02);
   site.infant_excess = up_to(4);
   site.infant_days = 5 + up_to(40);
+  if (random.uniform() < 0.5) site.repairs_per_day = 5 + up_to(200);
   return site;
 }
 

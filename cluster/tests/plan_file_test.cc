@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "cluster/plan.h"
 #include "kernels/error.h"
 
@@ -84,7 +86,7 @@ TEST(PlanFile, EveryFigureHasItsEvidence) {
     EXPECT_FALSE(line.source.empty()) << line.what;
     published += line.evidence == Evidence::kPublished;
   }
-  EXPECT_EQ(published, 5);  // Imbue, three by Elon Musk, and the default failure rate
+  EXPECT_EQ(published, 6);  // Imbue, three by Elon Musk, and the default rates of failures and silent corruptions
 }
 
 TEST(PlanFile, UnknownKeyNamesLineAndNearest) {
@@ -146,6 +148,111 @@ TEST(PlanFile, ShippedPlansAreSound) {
     EXPECT_FALSE(plan.notes.empty()) << name << ": says who said what";
     EXPECT_GE(plan.evidence.size(), 10U) << name;
   }
+}
+
+// Everything the format can say beyond kPlan.
+std::string full_plan() {
+  std::string plan = with("ready = { date = 2024-09-01",
+                          "cooling_mw = { value = 60, source = \"assumption: chillers\" }\n"
+                          "ready = { date = 2024-09-01");
+  return plan + R"(
+[[site]]
+name = "other"
+organisation = "X"
+hardware = "h100-sxm"
+pue = { value = 1.3, source = "assumption: old" }
+fabric_share = { value = 0.1, source = "assumption: tenth" }
+network.pod_gpus = { value = 3072, source = "Llama 3" }
+network.oversubscription = { value = 7, source = "Llama 3" }
+pipeline.repairs_per_day = { value = 80, source = "assumption: ten technicians" }
+[[site.power]]
+from = { date = 2024-06-01, source = "assumption: at once" }
+megawatts = { value = 20, source = "assumption: enough" }
+[[site.hall]]
+name = "old"
+gpus = { value = 5000, source = "assumption: room" }
+ready = { date = 2024-06-01, source = "assumption: there" }
+[[transfer]]
+name = "back"
+from = "hall"
+to = "other"
+gpus = { value = 1000, source = "assumption: some" }
+date = { date = 2025-01-15, late_days = 20, source = "assumption: winter" }
+transit_days = { low = 2, value = 5, high = 10, source = "assumption: by road" }
+[[job]]
+name = "first"
+site = "hall"
+samples = { value = 1e9, source = "assumption: one training" }
+[[job]]
+name = "urgent"
+site = "hall"
+workload = "resnet50"
+priority = 5
+gpu_hours = { value = 1e5, source = "Tesla AI Day 2022" }
+most_gpus = { value = 4096, source = "assumption: batch" }
+[failures]
+isolated = true
+resync_s = { value = 20, source = "assumption: half a minute" }
+silent_per_node_day = { value = 5.4e-5, source = "Llama 3" }
+[state_power]
+repair = { value = 0.1, source = "assumption: fans" }
+[prices]
+node_usd_per_gpu = { value = 12e3, source = "assumption: server" }
+network_usd_per_gpu = { value = 5e3, source = "assumption: fabric" }
+building_usd_per_mw = { value = 10e6, source = "assumption: shell and cooling" }
+)";
+}
+
+std::string full_with(std::string_view old_text, std::string_view new_text) {
+  std::string plan = full_plan();
+  const size_t at = plan.find(old_text);
+  EXPECT_NE(at, std::string::npos) << old_text;
+  return plan.replace(at, old_text.size(), new_text);
+}
+
+TEST(PlanFile, ReadsWhatElseItCanSay) {
+  const Plan plan = parse_plan(full_plan(), "plans/x.toml");
+  EXPECT_EQ(plan.sites[0].halls[0].cooling_mw->value.p50, 60);
+  EXPECT_EQ(plan.sites[1].network.oversubscription->value.p50, 7);
+  EXPECT_EQ(plan.sites[1].pipeline.repairs_per_day.value.p50, 80);
+  EXPECT_TRUE(std::isinf(plan.sites[0].pipeline.repairs_per_day.value.p50));
+  ASSERT_EQ(plan.transfers.size(), 1U);
+  EXPECT_EQ(plan.transfers[0].to, 1U);
+  ASSERT_EQ(plan.jobs.size(), 2U);
+  EXPECT_EQ(plan.jobs[0].name, "urgent");  // by priority
+  EXPECT_EQ(plan.jobs[1].workload, plan.training.workload);
+  EXPECT_TRUE(plan.failures.isolated);
+  EXPECT_EQ(plan.failures.resync_s.value.p50, 20);
+  EXPECT_EQ(plan.state_power.repair.value.p50, 0.1);
+  EXPECT_EQ(plan.prices.parts->node_usd_per_gpu.value.p50, 12e3);
+  for (const EvidenceLine& line : plan.evidence) EXPECT_FALSE(line.source.empty()) << line.what;
+}
+
+TEST(PlanFile, MistakesInTheRestAreToldToo) {
+  EXPECT_THAT(mistake(full_with("to = \"other\"", "to = \"hall\"")), HasSubstr("another site"));
+  EXPECT_THAT(mistake(full_with("to = \"other\"", "to = \"othr\"")), HasSubstr("'other'"));
+  EXPECT_THAT(mistake(full_with("samples = { value = 1e9, source = \"assumption: one training\" }", "")),
+              HasSubstr("either samples or gpu_hours"));
+  EXPECT_THAT(mistake(full_with("name = \"urgent\"", "name = \"first\"")), HasSubstr("already"));
+  EXPECT_THAT(
+      mistake(full_with("node_usd_per_gpu", "vendor_share = { value = 0.6, source = \"s\" }\nnode_usd_per_gpu")),
+      HasSubstr("either vendor_share or"));
+  EXPECT_THAT(mistake(full_with("network_usd_per_gpu = { value = 5e3, source = \"assumption: fabric\" }", "")),
+              HasSubstr("network_usd_per_gpu"));
+  EXPECT_THAT(mistake(full_with("resync_s", "resynch_s")), HasSubstr("resynch_s"));
+  EXPECT_THAT(mistake(full_with("isolated = true", "")), HasSubstr("only with isolated"));
+  EXPECT_THAT(mistake(full_with("transit_days", "transit_day")), HasSubstr("transit_days"));
+  EXPECT_THAT(mistake(full_with("workload = \"resnet50\"", "workload = \"resnet5\"")), HasSubstr("resnet50"));
+  EXPECT_THAT(
+      mistake(full_with("hardware = \"h100-sxm\"\npue = { value = 1.3", "hardware = \"h200\"\npue = { value = 1.3")),
+      HasSubstr("same hardware"));
+}
+
+TEST(PlanFile, DeliveriesByTheDay) {
+  const std::string daily = with("last = { date = 2024-10-31, source = \"assumption: October\" }",
+                                 "per_day = { value = 500, source = \"assumption: trucks\" }");
+  EXPECT_EQ(parse_plan(daily, "x.toml").deliveries[0].per_day->value.p50, 500);
+  EXPECT_THAT(mistake(with("last = {", "per_day = { value = 500, source = \"s\" }\nlast = {")), HasSubstr("not both"));
 }
 
 }  // namespace

@@ -7,74 +7,11 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "cluster/plan_draws.h"
 #include "cluster/plan_output.h"
-#include "kernels/error.h"
+#include "cluster/tests/plan_fixture.h"
 
 namespace farscale {
 namespace {
-
-Quantity exactly(double value) {
-  return {.value = {value, value, value}, .evidence = Evidence::kAssumed, .source = "t"};
-}
-Quantity between(double low, double value, double high) {
-  return {.value = {low, value, high}, .evidence = Evidence::kAssumed, .source = "t"};
-}
-PlanDate on(Day day) { return {exactly(double(day.time_since_epoch().count()))}; }
-constexpr Day kStart = std::chrono::sys_days(std::chrono::year(2024) / 6 / 1);
-
-// 10 samples/s a GPU at every size, give or take 20 %; 8,000 W a node of 8.
-PlanMachine steady_machine(const std::string&, const std::string&) {
-  return {
-      .gpus_per_node = 8, .node_power_w = exactly(8000), .predict = [](int64_t gpus, const PredictOptions& options) {
-        Prediction prediction;
-        prediction.gpus = gpus;
-        for (const double rate : quantity_draws(between(8, 10, 12), options.seed, "steady rate", options.draws))
-          prediction.samples_per_s_draws.push_back(rate * double(gpus));
-        prediction.samples_per_s = {8.0 * double(gpus), 10.0 * double(gpus), 12.0 * double(gpus)};
-        prediction.evidence = {{"rate", Evidence::kMeasured, "t"}};
-        return prediction;
-      }};
-}
-
-FailureModel no_failures() { return {exactly(1e-9), exactly(0), exactly(0), exactly(0)}; }
-
-// 1,000 GPUs on the first day; a hall that is ready on day 30; enough power; nothing in the way otherwise.
-Plan simple_plan() {
-  Plan plan;
-  plan.name = "simple";
-  plan.title = "A hall";
-  plan.start = kStart;
-  plan.end = kStart + std::chrono::days(99);
-  Site site{.name = "hall",
-            .organisation = "Tesla",
-            .hardware = "h100-sxm",
-            .rented = false,
-            .pue = exactly(1.25),
-            .fabric_share = exactly(0),
-            .power = {{on(kStart), exactly(100)}},
-            .halls = {{"south", exactly(2000), on(kStart + std::chrono::days(30))}},
-            .pipeline = {},
-            .in_service = {},
-            .where = "t"};
-  site.pipeline = {.rack_per_day = exactly(1e6),
-                   .burn_in_days = exactly(0),
-                   .burn_in_at_once = exactly(1e9),
-                   .first_pass_yield = exactly(1),
-                   .repair_days = exactly(0),
-                   .repair_share = exactly(0),
-                   .infant_excess = exactly(0),
-                   .infant_days = exactly(30)};
-  plan.sites = {site};
-  plan.deliveries = {
-      {.name = "lot", .site = 0, .gpus = exactly(1000), .first = on(kStart), .last = {}, .usd_per_gpu = exactly(30e3)}};
-  plan.training = {.workload = "w", .layout = "auto", .jobs = 1, .spare_share = exactly(0), .samples_per_training = {}};
-  plan.failures = no_failures();
-  plan.prices = {.vendor_share = exactly(2.0 / 3), .usd_per_kwh = exactly(0.1), .lifetime_years = exactly(4)};
-  return plan;
-}
-
-double total(const PlanReport& report, Total which) { return report.outcomes[size_t(which)].estimate.p50; }
 
 TEST(PlanRun, SumsByHand) {
   const PlanReport report = run_plan(simple_plan(), {.draws = 0}, steady_machine);
@@ -88,10 +25,13 @@ TEST(PlanRun, SumsByHand) {
   EXPECT_NEAR(total(report, Total::kCapitalUsd), 1000 * 45e3, 1);  // 30,000 USD are 2/3 of the cluster
   EXPECT_NEAR(total(report, Total::kIdleUsd), 30 * 1000 * 45e3 / (4 * 365.25), 1);
   EXPECT_DOUBLE_EQ(total(report, Total::kCompleteDay), 30);
-  EXPECT_EQ(report.timeline.size(), 4U);  // June, July, August, and the last day
-  EXPECT_EQ(iso_date(report.timeline[0].date), "2024-06-30");
-  EXPECT_EQ(report.timeline[0].bottleneck, Bottleneck::kHall);
-  EXPECT_NEAR(report.timeline[1].samples_per_s.p50, 1e4, 1);
+  const std::vector<TimelineRow> months = month_ends(report);
+  ASSERT_EQ(months.size(), 4U);  // June, July, August, and the last day
+  EXPECT_EQ(iso_date(months[0].date), "2024-06-30");
+  EXPECT_EQ(months[0].bottleneck, Bottleneck::kHall);
+  EXPECT_NEAR(months[1].samples_per_s.p50, 1e4, 1);
+  EXPECT_NEAR(months[1].samples_in_month.p50, 31 * 86400.0 * 10 * 1000, 1e5);
+  EXPECT_NEAR(months[3].cost_usd.p50, total(report, Total::kCostUsd), 1);
   ASSERT_GE(report.sites[0].periods.size(), 2U);
   EXPECT_EQ(iso_date(report.sites[0].periods[0].until), "2024-06-30");
 }
@@ -135,16 +75,6 @@ TEST(PlanRun, EarlierDeliveryAndMorePowerNeverTrainLess) {
   EXPECT_LT(total(run_plan(late, {.draws = 50}, steady_machine), Total::kSamples), base);
 }
 
-Plan large_plan(double gpus, int64_t jobs) {
-  Plan plan = simple_plan();
-  plan.sites[0].halls = {{"south", exactly(1e6), on(kStart)}};
-  plan.sites[0].power = {{on(kStart), exactly(10000)}};
-  plan.deliveries[0].gpus = exactly(gpus);
-  plan.training.jobs = jobs;
-  plan.failures = {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)};
-  return plan;
-}
-
 TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
   const PlanReport split = run_plan(large_plan(300000, 0), {.draws = 0}, steady_machine);
   const PlanReport one = run_plan(large_plan(300000, 1), {.draws = 0}, steady_machine);
@@ -162,7 +92,7 @@ TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
 }
 
 TEST(PlanRun, InterpolationIsCloseToThePredictionItself) {
-  const DeliveryCurve curve(steady_machine("", ""), {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)}, 300000,
+  const DeliveryCurve curve(steady_machine("", {}), {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)}, 300000,
                             {.draws = 0});
   for (const double gpus : {8.0, 100.0, 5000.0, 33333.0, 120000.0, 299000.0}) {
     EXPECT_NEAR(curve.samples_per_s(0, gpus) / (gpus * 10), 1, 1e-4);
@@ -307,11 +237,11 @@ TEST(PlanRun, BudgetedDelivery) {
 }
 
 // A workload too large for one node, and splits that need round counts.
-PlanMachine large_model_machine(const std::string&, const std::string&) {
-  PlanMachine machine = steady_machine("", "");
+PlanMachine large_model_machine(const std::string&, const Site&) {
+  PlanMachine machine = steady_machine("", {});
   machine.predict = [](int64_t gpus, const PredictOptions& options) {
     if (gpus < 256 || gpus % 64 != 0) throw InputError("does not fit");
-    Prediction prediction = steady_machine("", "").predict(gpus, options);
+    Prediction prediction = steady_machine("", {}).predict(gpus, options);
     prediction.layout.tp = 8;
     return prediction;
   };
@@ -319,7 +249,7 @@ PlanMachine large_model_machine(const std::string&, const std::string&) {
 }
 
 TEST(PlanRun, LargeModelsTrainFromTheirLeastSizeOn) {
-  const DeliveryCurve curve(large_model_machine("", ""), no_failures(), 9001, {.draws = 0});
+  const DeliveryCurve curve(large_model_machine("", {}), no_failures(), 9001, {.draws = 0});
   EXPECT_EQ(curve.samples_per_s(0, 100), 0);
   EXPECT_NEAR(curve.samples_per_s(0, 2000), 20000, 1);
   const PlanReport report = run_plan(large_plan(9001, 1), {.draws = 0}, large_model_machine);
