@@ -27,9 +27,15 @@ const DeviceMemory& CudaQueue::workspace(size_t bytes) {
   return workspace_;
 }
 
-void CudaQueue::record(Event& event) { FARSCALE_CALL(cudaEventRecord(ours(event).get(), stream())); }
+void CudaQueue::record(Event& event) {
+  ours(event).watched = watched_;
+  FARSCALE_CALL(cudaEventRecord(ours(event).get(), stream()));
+}
 
-void CudaQueue::wait_for(Event& event) { FARSCALE_CALL(cudaStreamWaitEvent(stream(), ours(event).get(), 0)); }
+void CudaQueue::wait_for(Event& event) {
+  if (ours(event).watched) watched_ = ours(event).watched;
+  FARSCALE_CALL(cudaStreamWaitEvent(stream(), ours(event).get(), 0));
+}
 
 void CudaQueue::synchronize() {
   const double deadline_s = watched_ ? watched_->deadlines().operation_s : std::numeric_limits<double>::infinity();
@@ -44,10 +50,11 @@ void CudaQueue::synchronize() {
   if (watched_) watched_->poll("cudaStreamQuery(stream())");
 }
 
-double CudaQueue::time_s(Operation& operation, int64_t runs) {
+double CudaQueue::time_s(Operation& operation, int64_t runs, const std::function<void()>& meanwhile) {
   FARSCALE_CALL(cudaEventRecord(start_.get(), stream()));
   for (int64_t i = 0; i < runs; ++i) operation.run(*this);
   FARSCALE_CALL(cudaEventRecord(stop_.get(), stream()));
+  meanwhile();
   synchronize();
   float milliseconds = 0;
   FARSCALE_CALL(cudaEventElapsedTime(&milliseconds, start_.get(), stop_.get()));

@@ -2,6 +2,7 @@
 // a rank that died ends the wait with an error and not never.
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "kernels/backend.h"
@@ -13,6 +14,9 @@ namespace farscale::cuda {
 class QueueEvent final : public Event {
  public:
   cudaEvent_t get() const { return event_.get(); }
+
+  // The communicator whose collectives must end before this event: who waits for it watches them, too.
+  std::shared_ptr<Communicator> watched;
 
  private:
   CudaEvent event_;
@@ -32,7 +36,8 @@ class CudaQueue final : public Queue {
   void record(Event& event) override;
   void wait_for(Event& event) override;
   void synchronize() override;
-  double time_s(Operation& operation, int64_t runs);
+  // `meanwhile` is called once all runs are enqueued, while the device is at them.
+  double time_s(Operation& operation, int64_t runs, const std::function<void()>& meanwhile);
 
  private:
   Stream stream_;

@@ -1,6 +1,7 @@
 // Streams, events and graphs of the fake CUDA runtime.
 #include "kernels/cuda/fake/stream.h"
 
+#include <algorithm>
 #include <set>
 #include <thread>
 #include <utility>
@@ -20,7 +21,77 @@ bool advance(CUstream_st& stream) {
   return moved;
 }
 
+Work wait_for(std::shared_ptr<EventState> event, int64_t issue) {
+  return [event = std::move(event), issue](CUstream_st& stream) {
+    if (event->completed < issue) return false;
+    stream.time_s = std::max(stream.time_s, event->time_s);
+    return true;
+  };
+}
+
+Work complete(std::shared_ptr<EventState> event, int64_t issue) {
+  return [event = std::move(event), issue](CUstream_st& stream) {
+    event->completed = issue;
+    event->time_s = stream.time_s;
+    return true;
+  };
+}
+
 }  // namespace
+
+size_t Capture::lane_of(CUstream_st* stream) {
+  const auto known = std::find(lanes.begin(), lanes.end(), stream);
+  if (known == lanes.end()) lanes.push_back(stream);
+  return static_cast<size_t>(std::find(lanes.begin(), lanes.end(), stream) - lanes.begin());
+}
+
+bool Capture::joined() const {
+  for (size_t lane = 1; lane < lanes.size(); ++lane) {
+    const auto last =
+        std::find_if(nodes.rbegin(), nodes.rend(), [&](const GraphNode& node) { return node.lane == lane; });
+    if (last == nodes.rend()) continue;
+    const bool waited = std::any_of(nodes.begin(), nodes.end(), [&](const GraphNode& node) {
+      return node.kind == GraphNode::Kind::kWait && node.lane == 0 && node.event == last->event;
+    });
+    if (last->kind != GraphNode::Kind::kRecord || !waited) return false;
+  }
+  return true;
+}
+
+void record(cudaEvent_t event, cudaStream_t stream) {
+  if (const auto& capture = stream->capture) {
+    event->capture = capture;
+    event->captured = capture->events++;
+    capture->nodes.push_back(
+        {.kind = GraphNode::Kind::kRecord, .lane = capture->lane_of(stream), .event = event->captured});
+    return;
+  }
+  event->capture.reset();
+  enqueue(stream, complete(event->state, ++event->state->issued));
+}
+
+// A wait for an event of a graph that is being made takes the stream into that graph.
+void wait(cudaStream_t stream, cudaEvent_t event) {
+  if (const auto capture = event->capture.lock()) {
+    stream->capture = capture;
+    capture->nodes.push_back(
+        {.kind = GraphNode::Kind::kWait, .lane = capture->lane_of(stream), .event = event->captured});
+    return;
+  }
+  enqueue(stream, wait_for(event->state, event->state->issued));
+}
+
+void launch(CUgraphExec_st& executable, cudaStream_t stream) {
+  std::vector<std::shared_ptr<EventState>> events(executable.graph.events);
+  for (auto& event : events) event = std::make_shared<EventState>();
+  for (const auto& lane : executable.lanes) lane->time_s = std::max(lane->time_s, stream->time_s);
+  for (const GraphNode& node : executable.graph.nodes) {
+    CUstream_st* lane = node.lane == 0 ? stream : executable.lanes[node.lane - 1].get();
+    enqueue(lane, node.kind == GraphNode::Kind::kWork     ? node.work
+                  : node.kind == GraphNode::Kind::kRecord ? complete(events[node.event], 1)
+                                                          : wait_for(events[node.event], 1));
+  }
+}
 
 bool drain(CUstream_st& stream) {
   const Lock lock(state().mutex);
@@ -45,8 +116,8 @@ void discharge(CUstream_st* stream) {
 
 void enqueue(cudaStream_t stream, Work work) {
   const Lock lock(state().mutex);
-  if (stream->recording != nullptr) {
-    stream->recording->push_back(std::move(work));
+  if (const auto& capture = stream->capture) {
+    capture->nodes.push_back({.lane = capture->lane_of(stream), .work = std::move(work)});
     return;
   }
   stream->work.push_back(std::move(work));
@@ -107,11 +178,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (fails("cudaStreamWaitEvent")) return cudaErrorUnknown;
-  enqueue(stream, [waited = event->state, issue = event->state->issued](CUstream_st& s) {
-    if (waited->completed < issue) return false;
-    s.time_s = std::max(s.time_s, waited->time_s);
-    return true;
-  });
+  farscale::fake::wait(stream, event);
   return cudaSuccess;
 }
 
@@ -131,11 +198,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (fails("cudaEventRecord")) return cudaErrorUnknown;
-  enqueue(stream, [recorded = event->state, issue = ++event->state->issued](CUstream_st& s) {
-    recorded->completed = issue;
-    recorded->time_s = s.time_s;
-    return true;
-  });
+  farscale::fake::record(event, stream);
   return cudaSuccess;
 }
 
@@ -149,29 +212,36 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEve
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   if (fails("cudaStreamBeginCapture")) return cudaErrorUnknown;
-  stream->recording = new std::vector<farscale::fake::Work>();
+  stream->capture = std::make_shared<farscale::fake::Capture>();
+  stream->capture->lanes = {stream};
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
-  const std::unique_ptr<std::vector<farscale::fake::Work>> recorded(std::exchange(stream->recording, nullptr));
+  const auto capture = std::exchange(stream->capture, nullptr);
+  for (CUstream_st* lane : capture->lanes) lane->capture.reset();
   *graph = nullptr;
   if (fails("cudaStreamEndCapture")) return cudaErrorStreamCaptureInvalidated;
-  *graph = new CUgraph_st{.work = *recorded};
+  if (!capture->joined()) return cudaErrorStreamCaptureUnjoined;
+  *graph = new CUgraph_st{.nodes = capture->nodes, .lanes = capture->lanes.size(), .events = capture->events};
   count_alive("graph", 1);
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   if (fails("cudaGraphInstantiate")) return cudaErrorUnknown;
-  *executable = new CUgraphExec_st{.work = graph->work};
+  *executable = new CUgraphExec_st{.graph = *graph, .lanes = {}};
+  for (size_t lane = 1; lane < graph->lanes; ++lane) {
+    (*executable)->lanes.push_back(std::make_unique<CUstream_st>());
+    farscale::fake::enlist((*executable)->lanes.back().get());
+  }
   count_alive("executable graph", 1);
   return cudaSuccess;
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   if (fails("cudaGraphLaunch")) return cudaErrorUnknown;
-  for (const auto& work : executable->work) enqueue(stream, work);
+  farscale::fake::launch(*executable, stream);
   return cudaSuccess;
 }
 
@@ -184,6 +254,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   const bool failing = fails("cudaGraphExecDestroy");
+  for (const auto& lane : executable->lanes) farscale::fake::discharge(lane.get());
   delete executable;
   count_alive("executable graph", -1);
   return failing ? cudaErrorUnknown : cudaSuccess;

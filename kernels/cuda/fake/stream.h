@@ -22,25 +22,50 @@ struct EventState {
   double time_s = 0;
 };
 
+// A graph: work on one lane for each stream that took part, with the events between them.
+struct GraphNode {
+  enum class Kind { kWork, kRecord, kWait };
+  Kind kind = Kind::kWork;
+  size_t lane = 0;
+  size_t event = 0;  // of records and waits
+  Work work = {};
+};
+
+// While a graph is recorded: its streams, the first of which began it.
+struct Capture {
+  std::vector<GraphNode> nodes;
+  std::vector<CUstream_st*> lanes;
+  size_t events = 0;
+  size_t lane_of(CUstream_st* stream);  // takes the stream in when it is new
+  bool joined() const;                  // the first lane waits for the last work of every other
+};
+
 }  // namespace farscale::fake
 
 struct CUstream_st {
   std::deque<farscale::fake::Work> work;
   double time_s = 0;
-  std::vector<farscale::fake::Work>* recording = nullptr;
+  std::shared_ptr<farscale::fake::Capture> capture;
 };
 
 struct CUevent_st {
   bool timed = false;
   std::shared_ptr<farscale::fake::EventState> state = std::make_shared<farscale::fake::EventState>();
+  // Where it was last recorded, if that was in a graph that is still being made.
+  std::weak_ptr<farscale::fake::Capture> capture;
+  size_t captured = 0;
 };
 
 struct CUgraph_st {
-  std::vector<farscale::fake::Work> work;
+  std::vector<farscale::fake::GraphNode> nodes;
+  size_t lanes = 0;
+  size_t events = 0;
 };
 
+// Launched, the first lane's work goes to the launching stream and the others' to streams of the graph's own.
 struct CUgraphExec_st {
-  std::vector<farscale::fake::Work> work;
+  CUgraph_st graph;
+  std::vector<std::unique_ptr<CUstream_st>> lanes;
 };
 
 namespace farscale::fake {
