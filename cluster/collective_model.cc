@@ -85,6 +85,7 @@ CostLine ring(const LinkValues& links, const Path& path, double rounds, size_t p
       .algorithm = kRingNames[protocol],
       .alpha_s = links.latency_scale * (c.ring.base_s[protocol] + rounds * hops_s),
       .s_per_byte = rounds * (path.ranks - 1) / path.ranks / (path.ring_bytes_per_s * c.ring_protocol[protocol]),
+      .one_line_bytes = line_bytes(Protocol(protocol)),
       .least_bytes = c.channels * path.ranks * line_bytes(Protocol(protocol))};
   if (protocol == kPlain && path.domains > 1) {
     line.plateau_s = (c.plateau - 1) * line.alpha_s;
@@ -135,6 +136,7 @@ CostLine two_levels(const LinkValues& links, const Path& path, const CostLine& a
   // Every rank has its own card for its share, up to as many as a collective keeps busy.
   line.s_per_byte = sides * others / path.per_domain / path.inside_bytes_per_s + across.s_per_byte / path.per_domain;
   line.plateau_bytes *= path.per_domain;
+  line.one_line_bytes *= path.per_domain;
   line.least_bytes *= path.per_domain;
   return line;
 }

@@ -69,12 +69,15 @@ struct CostLine {
   const std::vector<double>* correction = nullptr;  // by size, powers of two from 64 B; constant beyond
   double plateau_s = 0;                             // added from plateau_bytes up
   double plateau_bytes = 0;
-  double least_bytes = 0;  // below, a ring's chunk is shorter than a line of its protocol: the formula does not hold
+  // Between these sizes a ring's chunks are shorter than a line of its protocol and the formula does not hold; up to
+  // the first a single line is enough.
+  double one_line_bytes = 0;
+  double least_bytes = 0;
   double at(double bytes) const {
     return alpha_s + (bytes >= plateau_bytes ? plateau_s : 0) + s_per_byte * bytes / corrected(bytes);
   }
   double corrected(double bytes) const;
-  bool holds(double bytes) const { return bytes >= least_bytes; }
+  bool holds(double bytes) const { return bytes >= least_bytes || bytes <= one_line_bytes; }
 };
 
 // All algorithms that exist for a collective over a group.

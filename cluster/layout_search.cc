@@ -115,7 +115,8 @@ std::vector<Layout> grid(const Splits& splits, const Machine::Data& machine, con
 int complications(const Choice& choice) {
   const Layout& l = choice.layout;
   return (l.tp > 1) + (l.pp > 1) + (l.cp > 1) + (l.ep > 1) + (l.zero_stage > 0) + (l.hsdp_shard > 0) +
-         (l.micro_batch > 0) + (l.interleave > 1) + (choice.bucket_bytes > 0);
+         (l.micro_batch > 0) + (l.interleave > 1) + (l.checkpoint != Layout::Checkpoint::kFile) +
+         (choice.bucket_bytes > 0);
 }
 
 // What the slower layout spends more on, as a share of the chosen one's step.
@@ -148,10 +149,10 @@ void rank(std::vector<Candidate>& all) {
   std::rotate(all.begin(), chosen, chosen + 1);
   for (size_t i = 1; i < all.size(); ++i) {
     if (!all[i].why_not.empty()) continue;
-    all[i].why_not = all[i].samples_per_s > all.front().samples_per_s
-                         ? fmt::format("{} faster, but not simpler",
-                                       format_percent(all[i].samples_per_s / all.front().samples_per_s - 1))
-                         : worse_part(all[i], all.front());
+    const double gain = all[i].samples_per_s / all.front().samples_per_s - 1;
+    all[i].why_not = gain < 0       ? worse_part(all[i], all.front())
+                     : gain < 0.001 ? "no faster, and no simpler"
+                                    : fmt::format("{} faster, but less simple", format_percent(gain));
   }
 }
 
@@ -210,6 +211,11 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
   std::vector<Candidate> all;
   for (const Layout& layout : grid(splits_of(workload_, machine), machine, workload_, gpus, batch)) {
     all.push_back(weigh({layout, options_.bucket_bytes}, gpus));
+    // What does not fit may do so when activations are computed again.
+    if (all.back().samples_per_s > 0 || all.back().memory_bytes <= 0) continue;
+    Layout again = layout;
+    again.checkpoint = Layout::Checkpoint::kAll;
+    all.push_back(weigh({again, options_.bucket_bytes}, gpus));
   }
   if (all.empty()) {
     throw InputError(

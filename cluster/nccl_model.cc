@@ -100,6 +100,7 @@ class Model {
       latency_us += (steps - between) * std::max(1e6 * c_.ring.scale_up_s[p], posting) + between * network_us;
     }
     CostLine result = line(kRings[p], latency_us, bus * n_ / steps);
+    result.one_line_bytes = line_bytes(Protocol(p));
     result.least_bytes = s_.channels * n_ * line_bytes(Protocol(p));
     if (p == kPlain && s_.nodes > 1 && kind_ == CollectiveKind::kAllReduce) {
       result.plateau_s = ((row_ == 0 ? 1.9 : 1.4) - 1) * result.alpha_s;

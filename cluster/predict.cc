@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 #include "cluster/draws.h"
 #include "cluster/jitter.h"
@@ -92,9 +93,9 @@ Predictor::Predictor(const Workload& workload, const Machine& machine, const Pre
 
 const StepProfile& Predictor::profile(const Choice& choice) {
   const Layout& key = choice.layout;
-  const std::string text = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {}", key.dp, key.tp, key.pp, key.cp, key.ep,
+  const std::string text = fmt::format("{} {} {} {} {} {} {} {} {} {} {} {} {}", key.dp, key.tp, key.pp, key.cp, key.ep,
                                        key.zero_stage, key.hsdp_shard, key.micro_batch, key.accumulation,
-                                       key.interleave, key.sync_batch_norm, choice.bucket_bytes);
+                                       key.interleave, key.sync_batch_norm, int(key.checkpoint), choice.bucket_bytes);
   const auto found = profiles_.find(text);
   if (found != profiles_.end()) return found->second;
   const LoweringOptions lowering{.layout = key, .bucket_bytes = choice.bucket_bytes};
@@ -268,12 +269,27 @@ std::vector<Sensitivity> Predictor::sensitivities(int64_t gpus) {
   return all;
 }
 
+namespace {
+
+// Of each kind over each group the smallest and the largest one: what lies between is alike.
+std::vector<PricedCollective> extremes(std::vector<PricedCollective> all) {
+  const auto key = [](const PricedCollective& one) { return std::tuple(one.group, one.kind, one.bytes); };
+  std::sort(all.begin(), all.end(), [&](const auto& a, const auto& b) { return key(a) < key(b); });
+  std::vector<PricedCollective> kept;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const auto other = [&](size_t j) { return all[j].kind != all[i].kind || all[j].group != all[i].group; };
+    if (i == 0 || i + 1 == all.size() || other(i - 1) || other(i + 1)) kept.push_back(all[i]);
+  }
+  return kept;
+}
+
+}  // namespace
+
 std::vector<CollectiveNote> Predictor::communication_notes(int64_t gpus) {
   const Choice choice = choose(gpus);
-  const StepProfile& step = profile(choice);
   const StepGroups groups = step_groups(machine_.data(), choice.layout);
   std::vector<CollectiveNote> notes;
-  for (const PricedCollective& one : step.prices) {
+  for (const PricedCollective& one : extremes(profile(choice).prices)) {
     const Group& group = of(groups, one.group);
     if (group.ranks <= 1) continue;
     if (one.group == GroupName::kPipeline) {
@@ -283,14 +299,10 @@ std::vector<CollectiveNote> Predictor::communication_notes(int64_t gpus) {
     }
     const CollectiveCost cost = collective_cost(one.kind, median_.links, group);
     const CostLine& best = cost.best(one.bytes);
-    CollectiveNote note{fmt::format("{} of {} over {} ranks in {} {}", name(one.kind), format_bytes(one.bytes),
-                                    format_count(double(group.ranks)), format_count(double(group.domains())),
-                                    group.domains() == 1 ? "domain" : "domains"),
-                        std::string(best.algorithm), cost.at(one.bytes), best.holds(one.bytes)};
-    // Sizes that print alike are shown once.
-    const bool alike =
-        std::any_of(notes.begin(), notes.end(), [&](const CollectiveNote& n) { return n.what == note.what; });
-    if (!alike) notes.push_back(std::move(note));
+    notes.push_back({fmt::format("{} of {} over {} ranks in {} {}", name(one.kind), format_bytes(one.bytes),
+                                 format_count(double(group.ranks)), format_count(double(group.domains())),
+                                 group.domains() == 1 ? "domain" : "domains"),
+                     std::string(best.algorithm), cost.at(one.bytes), best.holds(one.bytes)});
   }
   return notes;
 }

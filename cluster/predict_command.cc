@@ -149,14 +149,12 @@ void print_communication(Predictor& predictor, int64_t gpus) {
     fmt::print("  {} gradient buckets, {} in all, {} to {} each\n", buckets.count, format_bytes(buckets.bytes),
                format_bytes(buckets.least), format_bytes(buckets.most));
   }
-  constexpr size_t kShown = 8;
-  TextTable table({"communication", "by", "each"});
-  for (size_t i = 0; i < std::min(kShown, notes.size()); ++i) {
-    table.add({notes[i].what, notes[i].holds ? notes[i].algorithm : notes[i].algorithm + " (outside its formula)",
-               format_seconds(notes[i].time_s)});
+  TextTable table({"communication, smallest and largest", "by", "each"});
+  for (const CollectiveNote& note : notes) {
+    table.add({note.what, note.holds ? note.algorithm : note.algorithm + " (outside its formula)",
+               format_seconds(note.time_s)});
   }
   fmt::print("{}", table.str());
-  if (notes.size() > kShown) fmt::print("  and {} more sizes\n", notes.size() - kShown);
 }
 
 void print_sensitivities(Predictor& predictor, int64_t gpus) {
