@@ -83,6 +83,7 @@ void print_json(const Shown& shown, const ShowArguments& arguments) {
                    {"memory_bytes", step.memory_bytes},
                    {"activation_bytes", step.activation_bytes},
                    {"input_bytes", step.input_bytes},
+                   {"decoded_bytes", step.decoded_bytes},
                    {"buckets_bytes", json::array()},
                    {"gemms", gemms_json(shown)},
                    {"classes", classes_json(shown)},

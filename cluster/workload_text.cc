@@ -33,6 +33,7 @@ void print_totals(const Shown& shown) {
   row("  activations kept", format_si(step.activation_bytes, "B"));
   row("  memory", format_si(step.memory_bytes, "B"));
   row("  read from storage", format_si(step.input_bytes, "B"));
+  row("  copied to the GPU", format_si(step.decoded_bytes, "B"));
   std::string text = table.str();
   fmt::print("{}\n", text.substr(text.find('\n') + 1));
 }
