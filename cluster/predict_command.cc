@@ -168,9 +168,9 @@ void print_sensitivities(Predictor& predictor, int64_t gpus) {
   fmt::print("{}", moves.str());
 }
 
-void print_explanation(Predictor& predictor, const Prediction& p) {
+void print_explanation(Predictor& predictor, const Prediction& p, const char* noun) {
   const Breakdown& b = p.breakdown_s;
-  fmt::print("\n{} GPUs, {}: bound by {}, {} a GPU\n", format_count(double(p.gpus)),
+  fmt::print("\n{} {}, {}: bound by {}, {} on each\n", format_count(double(p.gpus)), noun,
              Choice{p.layout, p.bucket_bytes}.str(), p.binding, format_si(p.memory_bytes, "B"));
   TextTable parts({"part of the median step", "time", "share"});
   const std::pair<const char*, double> named[] = {
@@ -259,9 +259,10 @@ void run_predict(const PredictArguments& arguments) {
     return;
   }
   fmt::print("{} on {}: median (5th … 95th percentile)\n", workload.name(), machine.name());
-  print_table(rows, workload.sample_unit(), machine.data().kind == "host" ? "ranks" : "GPUs");
+  const char* noun = machine.data().kind == "host" ? "ranks" : "GPUs";
+  print_table(rows, workload.sample_unit(), noun);
   if (arguments.explain) {
-    for (const Row& row : rows) print_explanation(predictor, row.prediction);
+    for (const Row& row : rows) print_explanation(predictor, row.prediction, noun);
   }
   print_evidence(rows.back().prediction);
 }
