@@ -30,7 +30,19 @@ Case gemm_case(const GemmEntry& entry, const GemmProblem& problem, const ExpandO
           .data = entry.data,
           .cold = entry.cold,
           .step = {},
-          .start = {}};
+          .start = {},
+          .on = entry.on};
+}
+
+// What the entry says of scaling holds for the types that have it; where it says nothing, fp8 is scaled by tensor and
+// fp4 by block, as they are used.
+GemmProblem typed(GemmProblem problem, const GemmEntry& entry, NumberType type) {
+  const bool fp8 = type == NumberType::kFp8E4M3 || type == NumberType::kFp8E5M2;
+  problem.type = type;
+  if (fp8) problem.scaling = entry.scaling == Scaling::kNone ? Scaling::kTensor : entry.scaling;
+  if (type == NumberType::kFp4) problem.scaling = Scaling::kBlock;
+  problem.fast_accumulation = fp8 && entry.fast_accumulation;
+  return problem;
 }
 
 // Forward, data and weight gradient of a layer are one shape with its dimensions in turn.
@@ -62,26 +74,38 @@ std::vector<GemmProblem> largest_gemms(const Workload& workload, int64_t count) 
   return gemms;
 }
 
-void add_gemms(const GemmEntry& entry, const Workload* workload, const ExpandOptions& options, std::vector<Case>& out) {
-  for (NumberType type : entry.types) {
-    for (const auto& [m, n, k] : entry.shapes) {
-      for (const std::string& layout : entry.layouts) {
-        const GemmProblem problem{.m = m,
-                                  .n = n,
-                                  .k = k,
-                                  .batch = 1,
-                                  .type = type,
-                                  .transpose_a = layout[0] == 't',
-                                  .transpose_b = layout[1] == 't'};
-        out.push_back(gemm_case(entry, problem, options));
-      }
+// A shape in every layout and with every epilogue of the entry; without layouts as it is.
+void add_variants(const GemmEntry& entry, const GemmProblem& shape, const ExpandOptions& options,
+                  std::vector<Case>& out) {
+  for (const Epilogue epilogue : entry.epilogues) {
+    GemmProblem problem = shape;
+    problem.epilogue = epilogue;
+    if (entry.layouts.empty()) out.push_back(gemm_case(entry, problem, options));
+    for (const std::string& layout : entry.layouts) {
+      problem.transpose_a = layout[0] == 't';
+      problem.transpose_b = layout[1] == 't';
+      out.push_back(gemm_case(entry, problem, options));
     }
-    if (entry.workload_shapes == 0 || workload == nullptr) continue;
-    for (GemmProblem problem : largest_gemms(*workload, entry.workload_shapes)) {
-      problem.type = type;
-      out.push_back(gemm_case(entry, scaled(problem, entry.scale), options));
-      out.back().settings["workload"] = workload->name();
-      out.back().settings["scale"] = trimmed(entry.scale);
+  }
+}
+
+void add_gemms(const GemmEntry& entry, const Workload* suites, const ExpandOptions& options, std::vector<Case>& out) {
+  std::optional<Workload> own;
+  if (!entry.workload.empty()) own = load_workload(entry.workload);
+  const Workload* workload = own ? &*own : suites;
+  const std::vector<GemmProblem> largest =
+      workload == nullptr ? std::vector<GemmProblem>{} : largest_gemms(*workload, entry.workload_shapes);
+  for (NumberType type : entry.types) {
+    for (const auto& [m, n, k, batch] : entry.shapes) {
+      add_variants(entry, typed({.m = m, .n = n, .k = k, .batch = batch}, entry, type), options, out);
+    }
+    for (const GemmProblem& shape : largest) {
+      const size_t first = out.size();
+      add_variants(entry, typed(scaled(shape, entry.scale), entry, type), options, out);
+      for (size_t i = first; i < out.size(); ++i) {
+        out[i].settings["workload"] = workload->name();
+        out[i].settings["scale"] = trimmed(entry.scale);
+      }
     }
   }
 }
@@ -89,9 +113,10 @@ void add_gemms(const GemmEntry& entry, const Workload* workload, const ExpandOpt
 void add_memory(const MemoryEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
   for (MemoryKind kind : entry.kinds) {
     for (int64_t bytes : entry.bytes) {
-      const double per_element = MemoryProblem{.kind = kind, .elements = 1, .type = entry.type}.bytes();
-      const auto elements = std::max<int64_t>(1, std::llround(double(bytes) / per_element));
-      const MemoryProblem problem{.kind = kind, .elements = elements, .type = entry.type};
+      MemoryProblem problem{.kind = kind, .elements = 1, .type = entry.type, .to = entry.to};
+      problem.elements = std::max<int64_t>(1, std::llround(double(bytes) / problem.bytes()));
+      const bool rows = kind == MemoryKind::kBiasGelu || kind == MemoryKind::kLayerNorm;
+      if (rows) problem.elements = (problem.elements + kMemoryRow - 1) / kMemoryRow * kMemoryRow;
       out.push_back({.name = problem.name() + (entry.cold ? "" : "/hot"),
                      .family = "memory",
                      .settings = {{"cache", entry.cold ? "cold" : "hot"}},
@@ -100,32 +125,51 @@ void add_memory(const MemoryEntry& entry, const ExpandOptions& options, std::vec
                      .data = InputData::kNormal,
                      .cold = entry.cold,
                      .step = {},
-                     .start = {}});
+                     .start = {},
+                     .on = entry.on});
+    }
+  }
+}
+
+Case collective_case(const CollectiveEntry& entry, const CollectiveProblem& problem, int most_ctas,
+                     const ExpandOptions& options) {
+  std::map<std::string, std::string> settings = {{"placement", problem.in_place ? "in place" : "out of place"}};
+  std::string name = problem.name();
+  if (entry.graph) name += "/graph", settings["launch"] = "graph";
+  if (entry.registered) name += "/registered", settings["buffers"] = "registered";
+  if (most_ctas > 0) name += fmt::format("/ctas{}", most_ctas), settings["most_ctas"] = std::to_string(most_ctas);
+  return {.name = std::move(name),
+          .family = "collective",
+          .settings = std::move(settings),
+          .sampling = chosen(entry.sampling, options),
+          .problem = problem,
+          .cold = false,
+          .graph = entry.graph,
+          .registered = entry.registered,
+          .most_ctas = most_ctas};
+}
+
+// Of one kind and type. Every size is rounded up to what divides into ranks x elements, so that one suite serves any
+// number of ranks.
+void add_collectives(const CollectiveEntry& entry, const CollectiveProblem& like, const ExpandOptions& options,
+                     std::vector<Case>& out) {
+  const int64_t grain = static_cast<int64_t>(bytes_per_element(like.type)) * options.ranks;
+  for (int64_t bytes : entry.bytes) {
+    for (bool in_place : entry.in_place) {
+      for (int64_t most_ctas : entry.most_ctas) {
+        CollectiveProblem problem = like;
+        problem.bytes = (bytes + grain - 1) / grain * grain;
+        problem.in_place = in_place;
+        out.push_back(collective_case(entry, problem, static_cast<int>(most_ctas), options));
+      }
     }
   }
 }
 
 void add_collectives(const CollectiveEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
-  // Every size is rounded up to what divides into ranks x elements, so that one suite serves any number of ranks.
-  const int64_t grain = static_cast<int64_t>(bytes_per_element(entry.type)) * options.ranks;
-  for (CollectiveKind kind : entry.kinds) {
-    for (int64_t bytes : entry.bytes) {
-      for (bool in_place : entry.in_place) {
-        const CollectiveProblem problem{.kind = kind,
-                                        .bytes = (bytes + grain - 1) / grain * grain,
-                                        .type = entry.type,
-                                        .ranks = options.ranks,
-                                        .in_place = in_place};
-        out.push_back({.name = problem.name(),
-                       .family = "collective",
-                       .settings = {{"placement", in_place ? "in place" : "out of place"}},
-                       .sampling = chosen(entry.sampling, options),
-                       .problem = problem,
-                       .data = InputData::kNormal,
-                       .cold = false,
-                       .step = {},
-                       .start = {}});
-      }
+  for (NumberType type : entry.types) {
+    for (CollectiveKind kind : entry.kinds) {
+      add_collectives(entry, {.kind = kind, .type = type, .ranks = options.ranks}, options, out);
     }
   }
 }
@@ -159,24 +203,23 @@ void add_steps(const StepEntry& entry, const Workload* workload, const ExpandOpt
 }
 
 void add_starts(const StartEntry& entry, const ExpandOptions& options, std::vector<Case>& out) {
-  auto add = [&](std::string name, StartKind kind, int64_t samples) {
+  auto add = [&](const std::string& name, StartKind kind, int64_t samples, int64_t bytes) {
     Sampling sampling;
     sampling.least_samples = sampling.most_samples = samples;
-    out.push_back({.name = std::move(name),
+    out.push_back({.name = fmt::format("start/{}/{}ranks", name, options.ranks),
                    .family = "start",
-                   .settings = {},
                    .sampling = sampling,
-                   .problem = {},
-                   .data = InputData::kNormal,
-                   .cold = true,
-                   .step = {},
-                   .start = kind});
+                   .start = kind,
+                   .start_bytes = bytes});
   };
-  const std::string ranks = fmt::format("/{}ranks", options.ranks);
-  add("start/world" + ranks, StartKind::kWorld, 1);
-  add("start/backend" + ranks, StartKind::kBackend, 1);
-  add("start/communicator" + ranks, StartKind::kCommunicator, entry.repeats);
-  add("start/first_all_reduce" + ranks, StartKind::kFirstAllReduce, entry.repeats);
+  add("world", StartKind::kWorld, 1, 0);
+  add("backend", StartKind::kBackend, 1, 0);
+  add("communicator", StartKind::kCommunicator, entry.repeats, 0);
+  for (int64_t bytes : entry.bytes) {
+    const int64_t grain = static_cast<int64_t>(sizeof(float));
+    const int64_t whole = (bytes + grain - 1) / grain * grain;
+    add(fmt::format("first_all_reduce/{}B", whole), StartKind::kFirstAllReduce, entry.repeats, whole);
+  }
 }
 
 bool wanted(const std::vector<std::string>& only, const std::string& family) {
@@ -186,8 +229,8 @@ bool wanted(const std::vector<std::string>& only, const std::string& family) {
 }  // namespace
 
 bool needs_workload(const Suite& suite, const std::vector<std::string>& only) {
-  const bool shapes =
-      std::any_of(suite.gemm.begin(), suite.gemm.end(), [](const auto& e) { return e.workload_shapes > 0; });
+  const bool shapes = std::any_of(suite.gemm.begin(), suite.gemm.end(),
+                                  [](const auto& e) { return e.workload_shapes > 0 && e.workload.empty(); });
   return (wanted(only, "step") && !suite.step.empty()) || (wanted(only, "gemm") && shapes);
 }
 
@@ -195,7 +238,7 @@ std::vector<Case> expand_suite(const Suite& suite, const Workload* workload, con
   std::vector<Case> all;
   for (const StartEntry& entry : suite.start) add_starts(entry, options, all);
   for (const GemmEntry& entry : suite.gemm) {
-    add_gemms(entry, wanted(options.only, "gemm") ? workload : nullptr, options, all);
+    if (wanted(options.only, "gemm")) add_gemms(entry, workload, options, all);
   }
   for (const MemoryEntry& entry : suite.memory) add_memory(entry, options, all);
   for (const CollectiveEntry& entry : suite.collective) add_collectives(entry, options, all);
@@ -205,6 +248,11 @@ std::vector<Case> expand_suite(const Suite& suite, const Workload* workload, con
   for (Case& item : all) {
     if (wanted(options.only, item.family) && seen.insert(item.name).second) cases.push_back(std::move(item));
   }
+  return cases;
+}
+
+std::vector<Case> cases_on(std::vector<Case> cases, const std::string& backend) {
+  std::erase_if(cases, [&](const Case& item) { return !item.on.empty() && item.on != backend; });
   return cases;
 }
 

@@ -26,6 +26,11 @@ struct Case {
   bool cold = true;
   std::optional<StepEntry> step;
   std::optional<StartKind> start;
+  int64_t start_bytes = 0;  // of a first all-reduce
+  bool graph = false;       // collectives, as OperationSettings
+  bool registered = false;
+  int most_ctas = 0;
+  std::string on = {};  // the backend it is for; "": any
 };
 
 inline const std::vector<std::string> kFamilies = {"start", "gemm", "memory", "collective", "step"};
@@ -37,8 +42,12 @@ struct ExpandOptions {
   int64_t exact_samples = 0;      // replaces least and most samples when above 0
 };
 
-// All cases in order, duplicates dropped. `workload` is asked for only when a case needs it.
+// All cases in order, duplicates dropped. `workload` is asked for only when a case needs it; entries that name a
+// workload of their own read it.
 std::vector<Case> expand_suite(const Suite& suite, const Workload* workload, const ExpandOptions& options);
+
+// Those that are not for another backend.
+std::vector<Case> cases_on(std::vector<Case> cases, const std::string& backend);
 
 // True when some chosen entry of the suite needs the workload.
 bool needs_workload(const Suite& suite, const std::vector<std::string>& only);

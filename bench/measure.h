@@ -16,12 +16,15 @@
 
 namespace farscale {
 
+void sleep_s(double seconds);
+
 // What cases run on. Owned by the run; cases borrow it.
 struct Lab {
   World& world;
   Backend& backend;
   std::string backend_name;  // "host", "cuda"
   Clock clock = steady_clock_s();
+  std::function<void(double seconds)> pause = sleep_s;  // lets a device cool down
   const Workload* workload = nullptr;                       // for steps
   double world_start_s = 0;                                 // how long open_world() took on this rank
   double backend_start_s = 0;                               // and open_backend()

@@ -45,6 +45,22 @@ std::string special(const Record& record) {
   return text;
 }
 
+// What else is in a GEMM's name: scaling, accumulation, epilogue.
+std::string variant(const GemmProblem& gemm) {
+  std::string text;
+  if (gemm.scaling != Scaling::kNone) text += fmt::format(" {}-scaled", name(gemm.scaling));
+  if (gemm.fast_accumulation) text += " fast";
+  if (gemm.epilogue != Epilogue::kNone) text += fmt::format(" {}", name(gemm.epilogue));
+  return text;
+}
+
+// In units of 1e9; where the record's own is the sustained one, the burst's beside it.
+std::string rate_text(const Record& record, const std::string& rate) {
+  const double burst = counter(record, "burst_" + rate);
+  return fmt::format("{:.1f}{}", counter(record, rate) / 1e9,
+                     burst > 0 ? fmt::format(" (burst {:.1f})", burst / 1e9) : "");
+}
+
 std::string gemm_table(const Run& run) {
   std::map<NumberType, double> best;
   for (const Record* record : of_family(run, "gemm")) {
@@ -56,9 +72,9 @@ std::string gemm_table(const Run& run) {
     const auto& gemm = std::get<GemmProblem>(*record->problem);
     const double rate = counter(*record, "flops_per_s");
     const std::string batch = gemm.batch > 1 ? fmt::format(" b{}", gemm.batch) : "";
-    table.add({fmt::format("{} {}{}", name(gemm.type), gemm.layout(), special(*record)),
+    table.add({fmt::format("{} {}{}{}", name(gemm.type), gemm.layout(), variant(gemm), special(*record)),
                fmt::format("{}x{}x{}{}", gemm.m, gemm.n, gemm.k, batch), time_text(*record), spread_text(*record),
-               fmt::format("{:.1f}", rate / 1e9), best[gemm.type] > 0 ? format_percent(rate / best[gemm.type]) : "-",
+               rate_text(*record, "flops_per_s"), best[gemm.type] > 0 ? format_percent(rate / best[gemm.type]) : "-",
                verdict_text(*record)});
   }
   return table.empty() ? "" : table.str() + "\n";
@@ -68,21 +84,57 @@ std::string memory_table(const Run& run) {
   TextTable table({"memory", "moved", "time", "±", "GB/s", "result"});
   for (const Record* record : of_family(run, "memory")) {
     const auto& memory = std::get<MemoryProblem>(*record->problem);
-    table.add({fmt::format("{} {}{}", name(memory.kind), name(memory.type), special(*record)),
+    const std::string to = memory.type != memory.to && memory.name().find('-') != std::string::npos
+                               ? fmt::format(" to {}", name(memory.to))
+                               : "";
+    table.add({fmt::format("{} {}{}{}", name(memory.kind), name(memory.type), to, special(*record)),
                format_bytes(memory.bytes()), time_text(*record), spread_text(*record),
-               fmt::format("{:.1f}", counter(*record, "bytes_per_s") / 1e9), verdict_text(*record)});
+               rate_text(*record, "bytes_per_s"), verdict_text(*record)});
   }
   return table.empty() ? "" : table.str() + "\n";
 }
 
+// How a collective was launched, where that is not the usual way.
+std::string launch_text(const Record& record) {
+  const auto setting = [&](const char* key) {
+    const auto found = record.settings.find(key);
+    return found == record.settings.end() ? "" : found->second;
+  };
+  const std::string ctas = setting("most_ctas");
+  return fmt::format("{}{}{}", setting("launch").empty() ? "" : " graph",
+                     setting("buffers").empty() ? "" : " registered", ctas.empty() ? "" : fmt::format(" {} SMs", ctas));
+}
+
+// What the library chose, where it tells: "NVLS SIMPLE x24".
+std::string choice_text(const Record& record) {
+  const auto detail = [&](const char* key) {
+    const auto found = record.details.find(key);
+    return found == record.details.end() ? "" : found->second;
+  };
+  if (detail("channels").empty()) return detail("algorithm").empty() ? "" : detail("algorithm");
+  return fmt::format("{} {} x{}", detail("algorithm"), detail("protocol"), detail("channels"));
+}
+
 std::string collective_table(const Run& run) {
-  TextTable table({"collective", "size", "ranks", "time", "±", "bus GB/s", "result"});
-  for (const Record* record : of_family(run, "collective")) {
+  const std::vector<const Record*> records = of_family(run, "collective");
+  const bool told =
+      std::any_of(records.begin(), records.end(), [](const Record* r) { return !choice_text(*r).empty(); });
+  std::vector<std::string> heads = {"collective", "size", "ranks", "time", "±", "bus GB/s", "result"};
+  if (told) heads.emplace_back("chosen");
+  TextTable table(heads);
+  for (const Record* record : records) {
     const auto& problem = std::get<CollectiveProblem>(*record->problem);
-    table.add({fmt::format("{} {}{}", name(problem.kind), name(problem.type), problem.in_place ? " in place" : ""),
-               format_bytes(double(problem.bytes)), std::to_string(problem.ranks), time_text(*record),
-               spread_text(*record), fmt::format("{:.2f}", counter(*record, "bus_bytes_per_s") / 1e9),
-               verdict_text(*record)});
+    const bool bandwidth = record->counters.contains("bus_bytes_per_s");
+    std::vector<std::string> row = {fmt::format("{} {}{}{}", name(problem.kind), name(problem.type),
+                                                problem.in_place ? " in place" : "", launch_text(*record)),
+                                    format_bytes(double(problem.bytes)),
+                                    std::to_string(problem.ranks),
+                                    time_text(*record),
+                                    spread_text(*record),
+                                    bandwidth ? fmt::format("{:.2f}", counter(*record, "bus_bytes_per_s") / 1e9) : "-",
+                                    verdict_text(*record)};
+    if (told) row.push_back(choice_text(*record));
+    table.add(row);
   }
   return table.empty() ? "" : table.str() + "\n";
 }

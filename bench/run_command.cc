@@ -110,6 +110,7 @@ ExitCode measure_all(const RunRequest& request, World& world, double world_start
     return ExitCode::kOk;
   }
   ChosenBackend chosen = choose_backend(request.backend, world);
+  plan.cases = cases_on(std::move(plan.cases), chosen.name);
   const std::unique_ptr<RunLog> log = open_log(request, plan, describe_run(request, plan, chosen, world), agreement);
   const LogInReach in_reach(early_end, world, *log);
   if (agreement.first()) print_start(chosen, log->run(), plan.cases.size());

@@ -38,8 +38,10 @@ class Session {
     if (failure_) return {.ok = false, .reason = "not run: the run is ending", .time_s = 0, .runs = 1, .counters = {}};
     Case item = cases_.at(index);
     const double spent_s = lab_.clock() - start_s_;
+    const double asked_s = item.sampling.budget_s;
     item.sampling.budget_s =
-        agreement_.number(fair_budget(item.sampling.budget_s, options_.total_s, spent_s, cases_.size() - index));
+        agreement_.number(fair_budget(asked_s, options_.total_s, spent_s, cases_.size() - index));
+    item.sampling.sustain_s *= item.sampling.budget_s / asked_s;
     Outcome outcome{.ok = false, .reason = "not run", .time_s = 0, .runs = 1, .counters = {}};
     try {
       Record record = measure(item, lab_);

@@ -29,7 +29,9 @@ Sampling read_sampling(const TomlTable& table, const Sampling& fallback) {
                           .budget_s = table.number("budget_s", {1e-3, 86400}, fallback.budget_s),
                           .least_samples = table.integer("least_samples", {1, 1e6}, fallback.least_samples),
                           .most_samples = table.integer("most_samples", {1, 1e6}, fallback.most_samples),
-                          .sample_s = table.number("sample_s", {1e-6, 60}, fallback.sample_s)};
+                          .sample_s = table.number("sample_s", {1e-6, 60}, fallback.sample_s),
+                          .cool_s = table.number("cool_s", {0, 60}, fallback.cool_s),
+                          .sustain_s = table.number("sustain_s", {0, 86400}, fallback.sustain_s)};
   if (sampling.most_samples < sampling.least_samples) {
     table.fail("most_samples", "expected at least as many as least_samples");
   }
@@ -68,16 +70,28 @@ std::vector<std::string> read_layouts(const TomlTable& table) {
       table.fail("layouts", unknown_name("layout", layout, valid));
     }
   }
-  return layouts.empty() ? std::vector<std::string>{"nn"} : layouts;
+  return layouts;
 }
 
-std::vector<std::array<int64_t, 3>> read_shapes(const TomlTable& table) {
-  std::vector<std::array<int64_t, 3>> shapes;
-  for (int64_t size : table.integers("squares", {1, 1e6})) shapes.push_back({size, size, size});
+std::vector<std::array<int64_t, 4>> read_shapes(const TomlTable& table) {
+  std::vector<std::array<int64_t, 4>> shapes;
+  for (int64_t size : table.integers("squares", {1, 1e6})) shapes.push_back({size, size, size, 1});
   for (const TomlTable& shape : table.tables("shapes")) {
-    shapes.push_back({shape.integer("m", kCount), shape.integer("n", kCount), shape.integer("k", kCount)});
+    shapes.push_back({shape.integer("m", kCount), shape.integer("n", kCount), shape.integer("k", kCount),
+                      shape.integer("batch", kCount, 1)});
   }
   return shapes;
+}
+
+// The backend an entry is for; "" for all of them.
+std::string read_on(const TomlTable& table) {
+  const std::string on = table.choice("on", {"any", "cuda", "host"}, "any");
+  return on == "any" ? "" : on;
+}
+
+std::vector<Epilogue> read_epilogues(const TomlTable& table) {
+  if (table.texts("epilogues").empty()) return {Epilogue::kNone};
+  return read_names<Epilogue>(table, "epilogues", parse_epilogue);
 }
 
 GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
@@ -86,6 +100,11 @@ GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
                   .layouts = read_layouts(table),
                   .workload_shapes = table.integer("workload_shapes", {0, 1000}, 0),
                   .scale = table.number("scale", {1, 1e9}, 1),
+                  .workload = table.text("workload", ""),
+                  .epilogues = read_epilogues(table),
+                  .scaling = read_name<Scaling>(table, "scaling", "none", parse_scaling),
+                  .fast_accumulation = table.flag("fast_accumulation", false),
+                  .on = read_on(table),
                   .data = read_name<InputData>(table, "data", "normal", parse_input_data),
                   .cold = table.flag("cold", true),
                   .sampling = read_sampling(table, defaults)};
@@ -93,7 +112,9 @@ GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
   if (entry.shapes.empty() && entry.workload_shapes == 0) {
     table.fail("squares", "expected squares, shapes or workload_shapes: this table names no GEMM");
   }
-  if (entry.scale != 1 && entry.workload_shapes == 0) table.fail("scale", "only workload_shapes are scaled");
+  const bool own_shapes = entry.workload_shapes == 0;
+  if (entry.scale != 1 && own_shapes) table.fail("scale", "only workload_shapes are scaled");
+  if (!entry.workload.empty() && own_shapes) table.fail("workload", "only workload_shapes have a workload");
   return entry;
 }
 
@@ -101,7 +122,9 @@ MemoryEntry read_memory(const TomlTable& table, const Sampling& defaults) {
   MemoryEntry entry{.kinds = read_names<MemoryKind>(table, "kinds", parse_memory_kind),
                     .bytes = table.integers("bytes", kBytes),
                     .type = read_name<NumberType>(table, "type", "fp32", parse_number_type),
+                    .to = read_name<NumberType>(table, "to", "fp32", parse_number_type),
                     .cold = table.flag("cold", true),
+                    .on = read_on(table),
                     .sampling = read_sampling(table, defaults)};
   if (entry.bytes.empty()) table.fail("bytes", "expected at least one size in bytes moved");
   return entry;
@@ -111,9 +134,14 @@ CollectiveEntry read_collective(const TomlTable& table, const Sampling& defaults
   const std::string placement = table.choice("placement", {"out_of_place", "in_place", "both"}, "out_of_place");
   CollectiveEntry entry{.kinds = read_names<CollectiveKind>(table, "kinds", parse_collective_kind),
                         .bytes = table.integers("bytes", kBytes),
-                        .type = read_name<NumberType>(table, "type", "fp32", parse_number_type),
+                        .types = {NumberType::kFp32},
                         .in_place = {},
+                        .graph = table.flag("graph", false),
+                        .registered = table.flag("registered", false),
+                        .most_ctas = table.integers("most_ctas", {0, 1024}),
                         .sampling = read_sampling(table, defaults)};
+  if (!table.texts("types").empty()) entry.types = read_names<NumberType>(table, "types", parse_number_type);
+  if (entry.most_ctas.empty()) entry.most_ctas = {0};
   if (placement != "in_place") entry.in_place.push_back(false);
   if (placement != "out_of_place") entry.in_place.push_back(true);
   if (entry.bytes.empty()) table.fail("bytes", "expected at least one size");
@@ -189,7 +217,10 @@ Suite parse_suite(std::string_view text, const std::string& suite_name) {
   for (const TomlTable& entry : file.tables("collective")) suite.collective.push_back(read_collective(entry, defaults));
   for (const TomlTable& entry : file.tables("step")) suite.step.push_back(read_step(entry, defaults));
   for (const TomlTable& entry : file.tables("start")) {
-    suite.start.push_back({.repeats = entry.integer("repeats", {1, 1000}, 5)});
+    StartEntry start{.repeats = entry.integer("repeats", {1, 1000}, 5)};
+    const std::vector<int64_t> bytes = entry.integers("bytes", kBytes);
+    if (!bytes.empty()) start.bytes = bytes;
+    suite.start.push_back(std::move(start));
   }
   file.finish();
   return suite;

@@ -18,15 +18,24 @@ struct Sampling {
   int64_t least_samples = 6;  // taken in any case; below 6 the median has no distribution-free 95 % interval
   int64_t most_samples = 500;
   double sample_s = 0.002;  // shorter runs are repeated inside one sample until it lasts about this long
+  // Where clock and power can be read, products and passes are measured twice: after a pause of cool_s (burst), and
+  // once clock and power are steady (sustained), in sustain_s at most. 0: burst alone.
+  double cool_s = 0.1;
+  double sustain_s = 1;
 };
 
 struct GemmEntry {
   std::vector<NumberType> types;
-  std::vector<std::array<int64_t, 3>> shapes;  // m, n, k
-  std::vector<std::string> layouts = {"nn"};
+  std::vector<std::array<int64_t, 4>> shapes;  // m, n, k, batch
+  std::vector<std::string> layouts;            // empty: nn, and of workload_shapes the workload's own
   int64_t workload_shapes =
-      0;             // instead of shapes: this many GEMMs of the workload's step, largest share of FLOPs first
-  double scale = 1;  // …each with its FLOPs divided by this
+      0;                 // instead of shapes: this many GEMMs of the workload's step, largest share of FLOPs first
+  double scale = 1;      // …each with its FLOPs divided by this
+  std::string workload;  // whose shapes; "": the suite's
+  std::vector<Epilogue> epilogues = {Epilogue::kNone};
+  Scaling scaling = Scaling::kNone;  // none: fp8 by tensor, fp4 by block
+  bool fast_accumulation = false;    // of fp8 types
+  std::string on;                    // "cuda", "host": only there; "": everywhere
   InputData data = InputData::kNormal;
   bool cold = true;
   Sampling sampling;
@@ -36,15 +45,20 @@ struct MemoryEntry {
   std::vector<MemoryKind> kinds;
   std::vector<int64_t> bytes;  // moved by one pass, as MemoryProblem::bytes()
   NumberType type = NumberType::kFp32;
+  NumberType to = NumberType::kFp32;  // of pack, unpack and convert
   bool cold = true;
+  std::string on;
   Sampling sampling;
 };
 
 struct CollectiveEntry {
   std::vector<CollectiveKind> kinds;
   std::vector<int64_t> bytes;
-  NumberType type = NumberType::kFp32;
+  std::vector<NumberType> types = {NumberType::kFp32};
   std::vector<bool> in_place = {false};
+  bool graph = false;                    // launched from a CUDA graph
+  bool registered = false;               // buffers the library knows beforehand
+  std::vector<int64_t> most_ctas = {0};  // SMs the library may take; 0: its own choice
   Sampling sampling;
 };
 
@@ -63,7 +77,8 @@ struct StepEntry {
 };
 
 struct StartEntry {
-  int64_t repeats = 5;  // communicators created, and first calls timed
+  int64_t repeats = 5;                     // communicators created, and first calls timed
+  std::vector<int64_t> bytes = {1 << 20};  // of the first all-reduces
 };
 
 struct Suite {

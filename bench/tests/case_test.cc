@@ -1,10 +1,12 @@
 // Suites are strict, expand to the same cases everywhere, and scaling keeps what it promises.
 #include "bench/case.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 namespace farscale {
@@ -93,6 +95,79 @@ TEST(Expand, NamesAreUniqueAndTellSettingsApart) {
   EXPECT_TRUE(names.contains("collective/all_reduce/fp32/1008B/3ranks")) << "1000 rounded up to 3 ranks x 4 bytes";
   EXPECT_TRUE(names.contains("start/communicator/3ranks"));
   EXPECT_EQ(cases.size(), 4u + 8 + 1 + 1 + 2);
+}
+
+TEST(Expand, CollectivesTellHowTheyAreLaunched) {
+  const Suite suite = parse_suite(
+      "[[collective]]\nkinds = [\"all_reduce\", \"send_recv\"]\nbytes = [64]\ntypes = [\"bf16\", \"fp8_e4m3\"]\n"
+      "graph = true\nregistered = true\nmost_ctas = [0, 8]\n"
+      "[[start]]\nbytes = [1022, 4096]\n",
+      "launch.toml");
+  const std::vector<Case> cases = expand_suite(suite, nullptr, {.ranks = 2});
+  std::map<std::string, const Case*> named;
+  for (const Case& item : cases) named[item.name] = &item;
+  EXPECT_EQ(cases.size(), 3u + 2 + 2 * 2 * 2);
+  ASSERT_TRUE(named.contains("collective/send_recv/fp8_e4m3/64B/2ranks/graph/registered/ctas8"));
+  const Case& limited = *named.at("collective/send_recv/fp8_e4m3/64B/2ranks/graph/registered/ctas8");
+  EXPECT_TRUE(limited.graph && limited.registered);
+  EXPECT_EQ(limited.most_ctas, 8);
+  EXPECT_EQ(named.at("collective/all_reduce/bf16/64B/2ranks/graph/registered")->most_ctas, 0);
+  EXPECT_EQ(named.at("start/first_all_reduce/1024B/2ranks")->start_bytes, 1024) << "rounded up to whole elements";
+  EXPECT_THAT(error_of("[[collective]]\nkinds = [\"all_reduce\"]\nbytes = [64]\ntypes = [\"fp9\"]\n"),
+              HasSubstr("fp9"));
+}
+
+TEST(Expand, GemmVariantsAndWhatFp8IsScaledBy) {
+  const Suite suite = parse_suite(
+      "[[gemm]]\ntypes = [\"fp8_e4m3\", \"bf16\"]\nshapes = [{m = 64, n = 32, k = 16, batch = 11}]\n"
+      "layouts = [\"nt\"]\nfast_accumulation = true\nepilogues = [\"none\", \"bias_gelu\"]\non = \"cuda\"\n"
+      "[[gemm]]\ntypes = [\"fp4\", \"fp8_e5m2\"]\nsquares = [64]\nscaling = \"block\"\n"
+      "[[gemm]]\ntypes = [\"bf16\"]\nworkload_shapes = 2\nworkload = \"resnet50\"\n"
+      "[[memory]]\nkinds = [\"convert\", \"layer_norm\"]\ntype = \"bf16\"\nto = \"fp8_e4m3\"\nbytes = [6000]\n",
+      "variants.toml");
+  std::set<std::string> names;
+  const std::vector<Case> cases = expand_suite(suite, nullptr, {});
+  for (const Case& item : cases) names.insert(item.name);
+  EXPECT_TRUE(names.contains("gemm/fp8_e4m3/nt/64x32x16/b11/tensor_scaled/fast"));
+  EXPECT_TRUE(names.contains("gemm/fp8_e4m3/nt/64x32x16/b11/tensor_scaled/fast/bias_gelu"));
+  EXPECT_TRUE(names.contains("gemm/bf16/nt/64x32x16/b11/bias_gelu")) << "only fp8 accumulates fast";
+  EXPECT_TRUE(names.contains("gemm/fp4/nn/64x64x64/block_scaled"));
+  EXPECT_TRUE(names.contains("gemm/fp8_e5m2/nn/64x64x64/block_scaled"));
+  EXPECT_TRUE(names.contains("memory/convert/bf16-fp8_e4m3/2000"));
+  EXPECT_TRUE(names.contains("memory/layer_norm/bf16/2048")) << "whole rows";
+  EXPECT_EQ(names.size(), 4u + 2 + 2 + 2) << "two shapes of resnet50";
+  EXPECT_EQ(cases_on(cases, "host").size(), cases.size() - 4);
+  EXPECT_EQ(cases_on(cases, "cuda").size(), cases.size());
+  EXPECT_THAT(error_of("[[gemm]]\ntypes = [\"fp8_e4m3\"]\nsquares = [8]\nscaling = \"tensr\"\n"),
+              HasSubstr("'tensor'"));
+  EXPECT_THAT(error_of("[[gemm]]\ntypes = [\"bf16\"]\nsquares = [8]\nepilogues = [\"bias_glu\"]\n"),
+              HasSubstr("'bias_gelu'"));
+  EXPECT_THAT(error_of("[[gemm]]\ntypes = [\"bf16\"]\nsquares = [8]\nworkload = \"resnet50\"\n"),
+              HasSubstr("only workload_shapes"));
+}
+
+// Fifty shapes in four types on one GPU: what burst and sustained samples may take, and a quarter of a second each for
+// choosing the algorithm, stay under three minutes.
+TEST(Suite, NodeCharacterisesAGpuInThreeMinutes) {
+  const Suite suite = parse_suite(suite_text("node"), "node");
+  const Workload workload = load_workload(suite.workload);
+  std::map<NumberType, std::set<std::string>> shapes;
+  double planned_s = 0;
+  for (const Case& item : expand_suite(suite, &workload, {.only = {"gemm"}})) {
+    if (item.on != "cuda" || item.sampling.cool_s > 0.05) continue;
+    const auto& gemm = std::get<GemmProblem>(*item.problem);
+    shapes[gemm.type].insert(fmt::format("{}x{}x{}x{}", gemm.m, gemm.n, gemm.k, gemm.batch));
+    planned_s += item.sampling.cool_s + 0.05 + item.sampling.sustain_s + 0.25;
+    EXPECT_GT(item.sampling.sustain_s, 0);
+  }
+  EXPECT_EQ(shapes.size(), 4u);
+  for (const auto& [type, names] : shapes) {
+    EXPECT_GE(names.size(), 45u) << name(type);
+    EXPECT_TRUE(names.contains("8192x8192x8192x1"));
+    EXPECT_TRUE(names.contains("2457600x224x32x1"));
+    EXPECT_TRUE(names.contains("38400x112x1008x11"));
+  }
+  EXPECT_LT(planned_s, 180);
 }
 
 TEST(Expand, OnlyBudgetAndRepetitionsApply) {

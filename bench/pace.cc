@@ -1,0 +1,169 @@
+// The pause, the burst, the warming up and the long haul.
+#include "bench/pace.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/format.h"
+
+namespace farscale {
+namespace {
+
+constexpr size_t kSteadySamples = 8;   // that must agree with each other
+constexpr double kSteadyClock = 0.01;  // half the band, as a share of the middle
+constexpr double kSteadyPower = 0.02;
+constexpr double kBurst_s = 0.05;  // a GPU takes some ten milliseconds to notice what it draws
+constexpr double kHeating =
+    0.5;  // of sustain_s, in any case: at first the clock is steady because it has not fallen yet
+constexpr int64_t kRecheckEvery = 8;
+
+using Series = std::map<std::string, std::vector<double>>;
+
+// Values that stay away for a sample are the value before: every series has one value a sample.
+void note(Series& series, const Telemetry& seen, size_t samples) {
+  for (const auto& [key, value] : seen) {
+    if (!std::isfinite(value)) continue;
+    std::vector<double>& values = series[key];
+    values.resize(samples - 1, values.empty() ? (key.starts_with("throttle_") ? 0 : value) : values.back());
+  }
+  for (auto& [key, values] : series) {
+    const auto now = seen.find(key);
+    const bool told = now != seen.end() && std::isfinite(now->second);
+    const double before = values.empty() || key.starts_with("throttle_") ? 0 : values.back();
+    values.resize(samples, told ? now->second : before);
+  }
+}
+
+double half_band(const std::vector<double>& values) {
+  const auto [low, high] = std::minmax_element(values.end() - kSteadySamples, values.end());
+  return *high > 0 ? (*high - *low) / (*high + *low) : 0;
+}
+
+template <typename Values>
+void drop_first(Values& values, size_t count) {
+  values.erase(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(std::min(count, values.size())));
+}
+
+void drop_first(Samples& samples, size_t count) {
+  drop_first(samples.slowest_s, count);
+  drop_first(samples.own_s, count);
+}
+
+// Adds what the device tells of each sample to `series`.
+TimeRuns watched(const PaceTask& task, Series& series, size_t& samples) {
+  return [&](int64_t runs) {
+    const double time_s = task.time(runs);
+    note(series, task.telemetry(), ++samples);
+    return time_s;
+  };
+}
+
+Samples take_burst(const Agreement& agreement, const PaceTask& task, bool with_telemetry, Series& series) {
+  if (!with_telemetry) return take_samples(agreement, task.sampling, task.time, task.clock);
+  Sampling sampling = task.sampling;
+  if (task.sampling.sustain_s > 0) sampling.budget_s = std::min(sampling.budget_s, kBurst_s);
+  task.pause(sampling.cool_s);
+  size_t taken = 0;
+  const TimeRuns time = watched(task, series, taken);
+  Samples samples = take_samples(agreement, sampling, time, task.clock);
+  for (auto& [key, values] : series) drop_first(values, values.size() - std::min(values.size(), samples.own_s.size()));
+  return samples;
+}
+
+class Haul {
+ public:
+  Haul(const Agreement& agreement, const PaceTask& task, int64_t runs, Paced& paced)
+      : agreement_(agreement), task_(task), paced_(paced), start_s_(task.clock()) {
+    paced_.sustained.runs_per_sample = runs;
+  }
+
+  void run() {
+    Samples& samples = paced_.sustained;
+    size_t taken = 0;
+    const TimeRuns time = watched(task_, paced_.telemetry, taken);
+    for (bool last = false; !last;) {
+      const Sample sample = take_sample(agreement_, time, samples.runs_per_sample);
+      samples.failure = sample.failure;
+      if (!sample.failure.empty()) return;
+      samples.slowest_s.push_back(sample.slowest_s);
+      samples.own_s.push_back(sample.own_s);
+      last = agreement_.decide(done());
+      const bool due = last || static_cast<int64_t>(samples.own_s.size()) % kRecheckEvery == 0;
+      if (due && !still_right()) return;
+    }
+    const auto heating = static_cast<size_t>(agreement_.number(static_cast<double>(steady_from())));
+    drop_first(samples, heating);
+    for (auto& [key, values] : paced_.telemetry) drop_first(values, heating);
+  }
+
+ private:
+  double spent_s() const { return task_.clock() - start_s_; }
+
+  bool done() {
+    Samples& samples = paced_.sustained;
+    const double spent = spent_s();
+    const bool heated = spent >= kHeating * task_.sampling.sustain_s;
+    if (!steady_at_ && heated && unsteady(paced_.telemetry).empty()) {
+      steady_at_ = samples.own_s.size() - kSteadySamples;
+      steady_s_ = spent;
+      paced_.pace = fmt::format("steady after {}", format_seconds(spent));
+    }
+    if (steady_at_) {
+      const std::vector<double> steady(samples.slowest_s.begin() + static_cast<std::ptrdiff_t>(*steady_at_),
+                                       samples.slowest_s.end());
+      Sampling sampling = task_.sampling;
+      sampling.budget_s = std::max(1e-3, task_.sampling.sustain_s - steady_s_);
+      samples.stop_reason = stop_reason(sampling, steady, spent - steady_s_);
+      return !samples.stop_reason.empty();
+    }
+    const auto least = std::max<int64_t>(2 * static_cast<int64_t>(kSteadySamples), task_.sampling.least_samples);
+    if (spent < task_.sampling.sustain_s || static_cast<int64_t>(samples.own_s.size()) < least) return false;
+    paced_.pace = fmt::format("not steady after {}: {}", format_seconds(spent), unsteady(paced_.telemetry));
+    samples.stop_reason = fmt::format("{}, the second half of {} samples", paced_.pace, samples.own_s.size());
+    return true;
+  }
+
+  size_t steady_from() const { return steady_at_ ? *steady_at_ : paced_.sustained.own_s.size() / 2; }
+
+  bool still_right() {
+    const std::optional<Verdict> verdict = task_.recheck();
+    if (verdict) ++paced_.rechecks;
+    paced_.wrong = agreement_.reason(verdict && !verdict->correct ? verdict->detail : "");
+    return paced_.wrong.empty();
+  }
+
+  const Agreement& agreement_;
+  const PaceTask& task_;
+  Paced& paced_;
+  double start_s_;
+  double steady_s_ = 0;
+  std::optional<size_t> steady_at_;
+};
+
+}  // namespace
+
+std::string unsteady(const Series& telemetry) {
+  for (const auto& [key, most] : {std::pair{"sm_clock_hz", kSteadyClock}, std::pair{"power_w", kSteadyPower}}) {
+    const auto found = telemetry.find(key);
+    if (found == telemetry.end()) continue;
+    if (found->second.size() < kSteadySamples) return fmt::format("{} samples of {}", found->second.size(), key);
+    const double band = half_band(found->second);
+    if (band > most) return fmt::format("{} ± {}", key, format_percent(band));
+  }
+  const bool enough = std::any_of(telemetry.begin(), telemetry.end(),
+                                  [](const auto& series) { return series.second.size() >= kSteadySamples; });
+  return enough ? "" : "few samples";
+}
+
+Paced take_paced_samples(const Agreement& agreement, const PaceTask& task) {
+  Paced paced;
+  const bool with_telemetry = agreement.decide(!task.telemetry().empty());
+  paced.burst = take_burst(agreement, task, with_telemetry, paced.burst_telemetry);
+  paced.has_sustained = with_telemetry && task.sampling.sustain_s > 0 && paced.burst.failure.empty();
+  if (paced.has_sustained) Haul(agreement, task, paced.burst.runs_per_sample, paced).run();
+  return paced;
+}
+
+}  // namespace farscale
