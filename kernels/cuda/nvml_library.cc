@@ -14,6 +14,7 @@ using Opened = Maybe<std::unique_ptr<Nvml>>;
 constexpr int kClockSm = 1;
 constexpr int kClockMemory = 2;
 constexpr int kSensorGpu = 0;
+constexpr unsigned kPowerNow = 186;  // NVML_FI_DEV_POWER_INSTANT; nvmlDeviceGetPowerUsage is a mean over a second
 
 struct Reason {
   unsigned long long bit;
@@ -54,12 +55,21 @@ Nvml::~Nvml() {
   if (initialised_) (void)calls_.nvmlShutdown();
 }
 
+// At this moment; on GPUs that cannot tell, the mean of the last second. 0 where neither is told.
+double Nvml::power_w() const {
+  nvmlFieldValue_t now{};
+  now.fieldId = kPowerNow;
+  if (calls_.nvmlDeviceGetFieldValues(device_, 1, &now) == 0 && now.nvmlReturn == 0) return now.value.uiVal / 1e3;
+  unsigned milliwatts = 0;
+  return calls_.nvmlDeviceGetPowerUsage(device_, &milliwatts) == 0 ? milliwatts / 1e3 : 0;
+}
+
 Telemetry Nvml::sample() const {
   Telemetry telemetry;
   unsigned value = 0;
   if (calls_.nvmlDeviceGetClockInfo(device_, kClockSm, &value) == 0) telemetry["sm_clock_hz"] = value * 1e6;
   if (calls_.nvmlDeviceGetClockInfo(device_, kClockMemory, &value) == 0) telemetry["memory_clock_hz"] = value * 1e6;
-  if (calls_.nvmlDeviceGetPowerUsage(device_, &value) == 0) telemetry["power_w"] = value / 1e3;
+  if (const double watts = power_w(); watts > 0) telemetry["power_w"] = watts;
   if (calls_.nvmlDeviceGetEnforcedPowerLimit(device_, &value) == 0) telemetry["power_limit_w"] = value / 1e3;
   if (calls_.nvmlDeviceGetTemperature(device_, kSensorGpu, &value) == 0) telemetry["temperature_c"] = value;
   unsigned long long reasons = 0;

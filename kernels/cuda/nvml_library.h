@@ -22,6 +22,20 @@ nvmlReturn_t nvmlDeviceGetMaxClockInfo(nvmlDevice_t device, int clock, unsigned*
 nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t device, unsigned* milliwatts);
 nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t device, unsigned* milliwatts);
 nvmlReturn_t nvmlDeviceGetTemperature(nvmlDevice_t device, int sensor, unsigned* celsius);
+struct nvmlFieldValue_t {
+  unsigned fieldId;
+  unsigned scopeId;
+  long long timestamp;
+  long long latencyUsec;
+  int valueType;
+  nvmlReturn_t nvmlReturn;
+  union {
+    double dVal;
+    unsigned uiVal;
+    unsigned long long ullVal;
+  } value;
+};
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t* values);
 nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsigned long long* reasons);
 }
 
@@ -36,6 +50,7 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsi
   X(nvmlDeviceGetPowerUsage)          \
   X(nvmlDeviceGetEnforcedPowerLimit)  \
   X(nvmlDeviceGetTemperature)         \
+  X(nvmlDeviceGetFieldValues)         \
   X(nvmlDeviceGetCurrentClocksThrottleReasons)
 
 namespace farscale::cuda {
@@ -63,6 +78,7 @@ class Nvml {
 
  private:
   Nvml() = default;
+  double power_w() const;
   std::unique_ptr<Library> library_;
   NvmlCalls calls_;
   bool initialised_ = false;

@@ -332,7 +332,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
   const bool corrupted = state().machine.corrupt_products > 0 && --state().machine.corrupt_products == 0;
   Product product{as<Descriptor>(operation),   as<Layout>(first), as<Layout>(second), as<Layout>(result), a, b, c,
                   candidate.wrong || corrupted};
-  const double cost_s = candidate.cost * (1e-3 + product.flops() / 1e13);
+  const double cost_s = candidate.cost * (1e-3 + product.flops() / 1e10);
   farscale::fake::enqueue(stream, cost_s, [product] { multiply(product); });
   return CUBLAS_STATUS_SUCCESS;
 }

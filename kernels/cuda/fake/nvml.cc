@@ -57,6 +57,11 @@ nvmlReturn_t nvmlDeviceGetPowerUsage(nvmlDevice_t, unsigned* milliwatts) {
   return answer("nvmlDeviceGetPowerUsage", milliwatts, 650000U);
 }
 
+nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t, int, nvmlFieldValue_t* value) {
+  value->nvmlReturn = 0;
+  return answer("nvmlDeviceGetFieldValues", &value->value.uiVal, 640000U);
+}
+
 nvmlReturn_t nvmlDeviceGetEnforcedPowerLimit(nvmlDevice_t, unsigned* milliwatts) {
   return answer("nvmlDeviceGetEnforcedPowerLimit", milliwatts, 700000U);
 }
