@@ -20,7 +20,8 @@
 namespace farscale {
 namespace {
 
-constexpr double kOutlier = 6;  // sigmas from the prediction: the published row is suspect
+constexpr double kOddRow = 0.12;  // a fitted row as far off as this is worth a word
+constexpr double kOutlier = 6;    // sigmas from the prediction: the published row is suspect
 
 RowPointers pick(const std::vector<ScalingRow>& rows, const std::vector<size_t>& places) {
   RowPointers picked;
@@ -108,7 +109,8 @@ std::vector<Surprise> surprises(const std::vector<ScalingRow>& rows, const std::
 }
 
 // Why the rows beyond the fitted ones may differ from them by more than their size.
-std::string reason_of(const ScalingRow& row, const RowPointers& fitted, const ScalingPrediction& predicted) {
+std::string reason_of(const ScalingRow& row, const RowPointers& fitted, const ScalingPrediction& predicted,
+                      const ScalingModel& model) {
   const auto differs = [&](auto field) {
     return std::none_of(fitted.begin(), fitted.end(), [&](const ScalingRow* one) { return one->*field == row.*field; });
   };
@@ -116,13 +118,19 @@ std::string reason_of(const ScalingRow& row, const RowPointers& fitted, const Sc
   if (differs(&ScalingRow::gpus_per_node) && row.gpus > int64_t(row.gpus_per_node)) {
     reasons.push_back(fmt::format("nodes of {} GPUs, none of the fitted rows has them", row.gpus_per_node));
   } else if (differs(&ScalingRow::fabric)) {
-    reasons.push_back("another chassis or network than the fitted rows");
+    reasons.emplace_back("another chassis or network than the fitted rows");
   }
-  if (row.micro_batch < 1) reasons.push_back("less than one sample a GPU");
+  for (const ScalingRow* one : fitted) {
+    const double off = model.predict(*one, one->gpus).time_s / one->time_s - 1;
+    if (std::abs(off) < kOddRow) continue;
+    reasons.push_back(
+        fmt::format("the fitted row at {} GPUs is itself {:+.0f} % off its series", one->gpus, -100 * off));
+  }
+  if (row.micro_batch < 1) reasons.emplace_back("less than one sample a GPU");
   if (predicted.floor_share > 0.3) {
     reasons.push_back(fmt::format("{:.0f} % of the step is the floor under it", 100 * predicted.floor_share));
   }
-  if (fitted.size() == 1) reasons.push_back("one fitted row");
+  if (fitted.size() == 1) reasons.emplace_back("one fitted row");
   return fmt::format("{}", fmt::join(reasons, "; "));
 }
 
@@ -168,7 +176,7 @@ void predict_split(const std::vector<ScalingRow>& rows, const SeriesSplit& split
          .amdahl_s = amdahl_baseline(fitted, row),
          .two_constant_s = two_constant_baseline(constants, fitted, row),
          .outlier = std::abs(std::log(predicted.time_s / row.time_s)) > kOutlier * predicted.log_sigma,
-         .reason = reason_of(row, fitted, predicted)});
+         .reason = reason_of(row, fitted, predicted, model)});
   }
 }
 
@@ -197,22 +205,38 @@ void backtest_steps(const std::vector<ScalingRow>& all, const BacktestOptions& o
   }
 }
 
+namespace {
+
+// Any column that only such a table has: the others, when one is missing or misspelt, are then asked for by name.
+bool looks_like_collectives(const CsvTable& table) { return table.has("collective") || table.has("busbw_gb_s"); }
+bool looks_like_steps(const CsvTable& table) {
+  return table.has("step_time_s") || table.has("global_batch") || table.has("series");
+}
+
+}  // namespace
+
 BacktestReport run_backtest(const std::vector<std::string>& paths, const BacktestOptions& options) {
   BacktestReport report;
   std::vector<ScalingRow> rows;
+  std::vector<std::string> others;
   for (const std::string& path : paths) {
     const CsvTable table = read_csv(path);
-    if (table.has("collective")) {
-      backtest_collectives(table, report);
-      continue;
+    if (looks_like_collectives(table)) {
+      backtest_collectives(table, options, report);
+    } else if (looks_like_steps(table)) {
+      for (ScalingRow& row : read_scaling_rows(table)) rows.push_back(std::move(row));
+    } else {
+      others.push_back(path);
     }
-    if (!table.has("step_time_s")) {
-      throw InputError(
-          fmt::format("{}: neither a scaling table (step_time_s) nor a table of collectives (collective, bytes, "
-                      "busbw_gb_s); see results/published/README.md for the columns",
-                      path));
-    }
-    for (ScalingRow& row : read_scaling_rows(table)) rows.push_back(std::move(row));
+  }
+  if (others.size() == paths.size()) {
+    throw InputError(
+        fmt::format("{}: neither a scaling table (series, global_batch, step_time_s) nor a table of collectives "
+                    "(collective, bytes, busbw_gb_s); see results/published/README.md for the columns",
+                    fmt::join(others, ", ")));
+  }
+  if (!others.empty()) {
+    report.notes.push_back(fmt::format("neither steps nor collectives, left out: {}", fmt::join(others, ", ")));
   }
   if (options.background && !rows.empty()) add_background(rows);
   describe_workloads(rows, report.notes);

@@ -70,6 +70,6 @@ std::vector<BacktestGroup> groups_of(const BacktestReport& report);
 // Rows of step tables, of one class at a time.
 void backtest_steps(const std::vector<ScalingRow>& rows, const BacktestOptions& options, BacktestReport& report);
 // Collectives: sizes predicted from other sizes, node counts from smaller ones.
-void backtest_collectives(const CsvTable& table, BacktestReport& report);
+void backtest_collectives(const CsvTable& table, const BacktestOptions& options, BacktestReport& report);
 
 }  // namespace farscale

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -11,6 +12,7 @@
 #include "cluster/backtest_curves.h"
 #include "cluster/backtest_range.h"
 #include "cluster/least_squares.h"
+#include "kernels/module.h"
 
 namespace farscale {
 namespace {
@@ -24,6 +26,7 @@ struct Guess {
   BacktestRow row;
   double log_sigma = 0;
   std::string group;  // rows of one group share their surprises
+  bool asked = true;  // not of a background curve
 };
 
 // What a planner without a model would use: the bus bandwidth of the nearest known row, and Hockney's line.
@@ -63,7 +66,8 @@ Guess guess(const Curve& curve, const CurvePoint& point, const char* kind, std::
                   .doubted = !point.doubt.empty() || (kind != kSizes && !curve.fabric.named_rate),
                   .reason = reason_of(curve, point, kind)},
           .log_sigma = log_sigma,
-          .group = curve.fabric.key()};
+          .group = curve.fabric.key(),
+          .asked = !curve.background};
 }
 
 // Sizes from other sizes: the 1st, 3rd, 5th, … are known, the others predicted. The baseline: one bandwidth, that of
@@ -145,6 +149,19 @@ void guess_nodes(const Curve& target, const std::vector<Curve>& curves, std::vec
   }
 }
 
+// Adds the shipped curves of systems that the table does not hold: knowledge, not questions.
+void add_background(std::vector<Curve>& curves) {
+  const std::string path = data_folder("results/published") + "/collectives.csv";
+  if (!std::filesystem::exists(path)) return;
+  std::set<std::string> known;
+  for (const Curve& curve : curves) known.insert(curve.system + curve.collective);
+  for (Curve& curve : read_curves(read_csv(path))) {
+    if (known.contains(curve.system + curve.collective)) continue;
+    curve.background = true;
+    curves.push_back(std::move(curve));
+  }
+}
+
 // Says what was missing where one domain had to speak for a network.
 void note_nodes(const std::vector<Guess>& guesses, BacktestReport& report) {
   std::set<std::string> first, nodes;
@@ -162,8 +179,9 @@ void note_nodes(const std::vector<Guess>& guesses, BacktestReport& report) {
 
 }  // namespace
 
-void backtest_collectives(const CsvTable& table, BacktestReport& report) {
-  const std::vector<Curve> curves = read_curves(table);
+void backtest_collectives(const CsvTable& table, const BacktestOptions& options, BacktestReport& report) {
+  std::vector<Curve> curves = read_curves(table);
+  if (options.background) add_background(curves);
   std::vector<Guess> guesses;
   for (const Curve& curve : curves) guess_sizes(curve, guesses);
   for (const Curve& curve : curves) guess_nodes(curve, curves, guesses);
@@ -174,6 +192,7 @@ void backtest_collectives(const CsvTable& table, BacktestReport& report) {
     surprises[kind_of(one.row)].push_back(
         {one.group, std::abs(std::log(one.row.predicted_s / one.row.measured_s)) / one.log_sigma});
   }
+  std::erase_if(guesses, [](const Guess& one) { return !one.asked; });
   note_nodes(guesses, report);
   for (Guess& one : guesses) {
     const double reach = std::exp(reach_of(surprises[kind_of(one.row)], one.group) * one.log_sigma);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "cluster/backtest.h"
 #include "cluster/commands.h"
@@ -124,9 +125,12 @@ void print_worst(const std::vector<BacktestGroup>& groups) {
     if (group.target.median == 0) continue;
     std::vector<const BacktestRow*> rows = group.rows;
     std::sort(rows.begin(), rows.end(), [](auto* a, auto* b) { return std::abs(a->error()) > std::abs(b->error()); });
-    for (size_t i = 0; i < std::min(kMost, rows.size()); ++i) {
+    std::set<std::string> series;  // one row of each
+    for (size_t i = 0; i < rows.size() && series.size() < kMost; ++i) {
       const BacktestRow& row = *rows[i];
-      const std::string what = row.outlier && row.reason.empty() ? "contradicts its own series" : row.reason;
+      if (!series.insert(row.series).second) continue;
+      // Steps that contradict their own series need no other reason; for collectives the source's warning is one.
+      const std::string what = row.outlier && row.bytes == 0 ? "contradicts its own series" : row.reason;
       table.add({fmt::format("{} {}", row.where.substr(row.where.rfind('/') + 1), row.series.substr(0, 60)),
                  format_count(double(row.gpus)), format_seconds(row.measured_s), format_seconds(row.predicted_s),
                  signed_percent(row.error()), (row.outlier ? "outlier: " : "") + what});

@@ -31,6 +31,7 @@ struct Curve {
   CollectiveKind kind = CollectiveKind::kAllReduce;
   Fabric fabric;
   int64_t gpus = 0;
+  bool background = false;         // shipped knowledge, not asked about
   std::vector<CurvePoint> points;  // ascending in bytes, one a size
   double domains() const { return double((gpus + fabric.domain - 1) / fabric.domain); }
   bool one_domain() const { return gpus <= fabric.domain; }

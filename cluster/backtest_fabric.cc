@@ -124,7 +124,9 @@ Fabric fabric_of(const std::string& system, int64_t gpus_per_node) {
   fabric.boosted = !fabric.gpu.starts_with("MI");
   const double named = named_gbits(text, double(gpus_per_node)) * 1e9 / 8 / double(gpus_per_node);
   fabric.named_rate = named > 0;
-  double card = named;
+  constexpr double kUnknownCard =
+      50e9;  // a GPU nobody described and no rate in the name: assumption, a card of 400 Gb/s
+  double card = fabric.named_rate ? named : kUnknownCard;
   if (const std::string shipped = shipped_like(hardware); !shipped.empty()) {
     const Machine::Data machine = load_hardware(shipped).data();
     const CollectiveConstants& c = machine.collectives;

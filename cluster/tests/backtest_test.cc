@@ -282,5 +282,33 @@ TEST(Backtest, AMissingColumnIsNamedWithTheNearest) {
   }
 }
 
+TEST(Backtest, OtherTablesAreLeftOutAndNamed) {
+  const BacktestReport report = run_backtest({published("gemm.csv"), published("collectives.csv")}, {});
+  EXPECT_GT(report.rows.size(), 100u);
+  EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("gemm.csv")));
+  EXPECT_THROW(run_backtest({published("gemm.csv")}, {}), InputError);
+}
+
+TEST(Backtest, AUsersCollectivesLeanOnTheShippedOnes) {
+  // Two nodes of a machine whose single nodes only the shipped tables hold; and a GPU nobody described.
+  const std::string path = testing::TempDir() + "/mine.csv";
+  std::ofstream file(path);
+  file << "system,nodes,gpus_per_node,gpus,collective,bytes,time_us,busbw_gb_s\n";
+  for (const double bytes : {1.0e8, 1.0e9, 1.0e10}) {
+    file << fmt::format("\"H100 SXM, 2 nodes, mine 8x400G\",2,8,16,all_reduce,{},{},\n", bytes, 80 + bytes / 2.5e5);
+  }
+  for (const int nodes : {2, 4}) {
+    file << fmt::format("\"XPU9, IB 8x800G\",{},8,{},all_reduce,1e9,{},\n", nodes, 8 * nodes, 3000);
+  }
+  file.close();
+  const BacktestReport report = run_backtest({path}, {});
+  ASSERT_EQ(report.rows.size(), 5u);  // one size between two, three of the first network, one of more nodes
+  for (const BacktestRow& row : report.rows) {
+    EXPECT_TRUE(std::isfinite(row.predicted_s) && row.low_s > 0 && row.high_s > row.low_s) << row.kind << row.series;
+    EXPECT_NEAR(row.error(), 0, row.kind == "collectives, first network" ? 0.5 : 1) << row.kind << row.series;
+  }
+  EXPECT_EQ(run_backtest({path}, {.background = false}).rows.size(), 2u);
+}
+
 }  // namespace
 }  // namespace farscale
