@@ -14,6 +14,7 @@
 #include "bench/environment.h"
 #include "bench/sampler.h"
 #include "bench/session.h"
+#include "kernels/launch.h"
 #include "kernels/module.h"
 #include "kernels/suggest.h"
 
@@ -78,6 +79,17 @@ void warn_of_sharing(const std::vector<std::string>& hosts, Run& run) {
   if (here <= cpus) return;
   run.warnings.push_back(fmt::format("{} on {} of {}: they take turns, timings are not those of separate machines",
                                      plural(here, "rank"), plural(cpus, "CPU"), hosts.front()));
+}
+
+// The same program started N times by one parent, each finding itself alone: a launcher of another MPI, srun without
+// PMI, or a loop of a shell.
+void warn_of_lone_processes(const World& world, Run& run) {
+  const size_t others = world.size() == 1 ? siblings().size() : 0;
+  if (others == 0) return;
+  run.warnings.push_back(fmt::format(
+      "{} more farscale {} of the same parent beside this one, each alone: if a launcher was to make them ranks of one "
+      "run, use that of the MPI this program was built with, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
+      others, others == 1 ? "process runs" : "processes run"));
 }
 
 }  // namespace
@@ -149,6 +161,7 @@ Run describe_run(const RunRequest& request, const RunPlan& plan, const ChosenBac
   if (!plan.flags.filter.empty()) run.environment["filter"] = plan.flags.filter;
   for (const auto& [key, value] : plan.flags.context) run.environment["context." + key] = value;
   warn_of_sharing(run.hosts, run);
+  warn_of_lone_processes(world, run);
   return run;
 }
 

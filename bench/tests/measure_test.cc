@@ -144,6 +144,7 @@ TEST(Measure, StartsAreTimedOnceEach) {
   item.family = "start";
   item.sampling.least_samples = item.sampling.most_samples = 4;
   item.start = StartKind::kFirstAllReduce;
+  item.start_bytes = 1 << 20;
   const auto all = measure_on(2, item, [](int rank, FakeBehaviour& b) { b.latency_s = 0.01 * (rank + 1); });
   for (const Measured& one : all) {
     EXPECT_EQ(one.record.status, Status::kOk) << one.record.reason;

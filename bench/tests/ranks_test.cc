@@ -1,8 +1,10 @@
 // farscale run under a real launcher with the real modules: ranks agree, files are read by Google Benchmark's
 // compare.py, a lost rank is named. Skipped with the reason where a launcher or a module is missing.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -139,9 +141,35 @@ TEST_P(Ranks, GoogleBenchmarksComparePyReadsTwoRuns) {
                               HasSubstr("U Test, Repetitions: ")));
 }
 
+// Four processes that meet by TCP, whose waits take no processor from the others' compute, and a network that sleeps:
+// both together takes at least 15 % less than one after the other, and a slower network shows more.
+TEST(Processes, CommunicationHidesBehindCompute) {
+  for (const char* module : {"farscale-socket.so", "farscale-host.so"}) {
+    if (!std::filesystem::exists(std::string(FARSCALE_BINARY_DIR "/") + module)) {
+      GTEST_SKIP() << module << " was not built";
+    }
+  }
+  const Workplace place;
+  nlohmann::json seen;
+  for (int tries = 0; tries < 5; ++tries) {
+    const std::string ranks = fmt::format(
+        "export OMP_NUM_THREADS=1 FARSCALE_WORLD=tcp WORLD_SIZE=4 MASTER_ADDR=127.0.0.1 MASTER_PORT={};"
+        "for rank in 0 1 2 3; do RANK=$rank LOCAL_RANK=$rank " FARSCALE_BINARY_DIR "/overlap_ranks & done; wait",
+        20000 + (::getpid() * 7 + tries) % 10000);
+    const Finished done = place.run(ranks, 120);
+    ASSERT_NE(done.out.find('{'), std::string::npos) << done.err;
+    seen = nlohmann::json::parse(done.out);
+    if (seen["saved"] > 0.15 && seen["slow_exposed_s"] > seen["exposed_s"]) break;
+  }
+  EXPECT_EQ(seen["ranks"], 4);
+  EXPECT_GT(seen["saved"].get<double>(), 0.15) << seen;
+  EXPECT_GT(seen["slow_exposed_s"].get<double>(), seen["exposed_s"].get<double>()) << seen;
+}
+
 INSTANTIATE_TEST_SUITE_P(Launchers, Ranks,
                          testing::Values(Launcher{"openmpi", "mpirun.openmpi", "farscale-mpi-openmpi.so"},
-                                         Launcher{"mpich", "mpirun.mpich", "farscale-mpi-mpich.so"}),
+                                         Launcher{"mpich", "mpirun.mpich", "farscale-mpi-mpich.so"},
+                                         Launcher{"none", "bash", "farscale-socket.so"}),
                          [](const auto& parameter) { return parameter.param.name; });
 
 }  // namespace
