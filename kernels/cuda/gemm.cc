@@ -248,6 +248,7 @@ Facts GemmOperation::facts_of_winner(const Candidate& winner, const std::vector<
   if (first->failure.empty()) facts["gain_over_heuristic"] = fmt::format("{:.3f}", first->time_s / winner.time_s);
   for (const Candidate& candidate : all) {
     if (!candidate.failure.empty()) facts.try_emplace("first_failure", candidate.failure);
+    if (!candidate.graph_failure.empty()) facts.try_emplace("graph_failure", candidate.graph_failure);
   }
   return facts;
 }

@@ -71,8 +71,9 @@ void look_without_host(Timer& timer, Candidate& candidate) {
   try {
     candidate.time_s = timer.graph_time_s(candidate);
     candidate.graph = true;
-  } catch (const CallError&) {
+  } catch (const CallError& error) {
     candidate.graph = false;
+    candidate.graph_failure = error.what();
   }
 }
 

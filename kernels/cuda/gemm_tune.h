@@ -13,11 +13,12 @@ namespace farscale::cuda {
 
 struct Candidate {
   cublasLtMatmulHeuristicResult_t heuristic{};
-  int place = 0;           // in cuBLASLt's order, from 0
-  double time_s = 0;       // of one product
-  double host_cost_s = 0;  // to enqueue one product
-  bool graph = false;      // timed as a graph: enqueued one by one, its products would wait for the host
-  std::string failure;     // why it cannot win: the failed call
+  int place = 0;                   // in cuBLASLt's order, from 0
+  double time_s = 0;               // of one product
+  double host_cost_s = 0;          // to enqueue one product
+  bool graph = false;              // timed as a graph: enqueued one by one, its products would wait for the host
+  std::string failure;             // why it cannot win: the failed call
+  std::string graph_failure = {};  // why it was not timed as a graph after all
 };
 
 struct TuneTask {

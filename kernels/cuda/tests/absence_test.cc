@@ -84,7 +84,7 @@ TEST_F(Absence, TelemetryHasUnits) {
   const Telemetry now = backend->telemetry();
   EXPECT_DOUBLE_EQ(now.at("sm_clock_hz"), 1.5e9);
   EXPECT_DOUBLE_EQ(now.at("memory_clock_hz"), 2.6e9);
-  EXPECT_DOUBLE_EQ(now.at("power_w"), 650);
+  EXPECT_DOUBLE_EQ(now.at("power_w"), 640);
   EXPECT_DOUBLE_EQ(now.at("power_limit_w"), 700);
   EXPECT_DOUBLE_EQ(now.at("temperature_c"), 55);
   EXPECT_DOUBLE_EQ(now.at("throttle_reasons"), 4);
