@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/overhead_step.h"
 #include "bench/sampler.h"
 #include "kernels/format.h"
 #include "kernels/module.h"
@@ -187,6 +188,23 @@ std::string change_text(const std::vector<double>& ratios) {
   return fmt::format("{} ({} to {})", change(median(ratios)), change(interval.low), change(interval.high));
 }
 
+constexpr double kIssueLimit = 0.02;
+
+double issue_share(const IssueCost& cost) { return median(cost.issue_s) / median(cost.step_s); }
+
+// Beyond doubt: the shortest step and the longest issuing that the intervals allow are still over.
+bool over(const IssueCost& cost) {
+  return median_interval95(cost.issue_s).low > kIssueLimit * median_interval95(cost.step_s).high;
+}
+
+void print_step(const IssueCost& cost) {
+  std::fputs(fmt::format("step of {} launches: issuing takes {} of {}: {:.2f} % (limit {:.0f} %)\n", cost.launches,
+                         format_seconds(median(cost.issue_s)), format_seconds(median(cost.step_s)),
+                         100 * issue_share(cost), 100 * kIssueLimit)
+                 .c_str(),
+             stdout);
+}
+
 void print_table(const std::vector<Comparison>& all, int ranks) {
   TextTable table({"against", "bare loop", "harness adds, as reported", "by the wall clock", "limit", "verdict"});
   for (const Comparison& one : all) {
@@ -197,7 +215,7 @@ void print_table(const std::vector<Comparison>& all, int ranks) {
   if (ranks == 1) std::fputs("all-reduce: not compared with one rank; mpirun -np 2 farscale-overhead does\n", stdout);
 }
 
-void print_json(const std::vector<Comparison>& all, int ranks) {
+void print_json(const std::vector<Comparison>& all, const IssueCost& step, int ranks) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
   for (const Comparison& one : all) {
     const Interval interval = median_interval95(one.reported_ratio);
@@ -210,7 +228,15 @@ void print_json(const std::vector<Comparison>& all, int ranks) {
                     {"limit", 1 + one.limit},
                     {"over", over(one)}});
   }
-  const nlohmann::ordered_json document = {{"ranks", ranks}, {"rows", std::move(rows)}};
+  const nlohmann::ordered_json document = {{"ranks", ranks},
+                                           {"rows", std::move(rows)},
+                                           {"step",
+                                            {{"launches", step.launches},
+                                             {"issue_s", median(step.issue_s)},
+                                             {"step_s", median(step.step_s)},
+                                             {"share", issue_share(step)},
+                                             {"limit", kIssueLimit},
+                                             {"over", over(step)}}}};
   std::fputs((document.dump(1) + "\n").c_str(), stdout);
 }
 
@@ -219,8 +245,13 @@ int run(const Options& options) {
   auto backend = open_backend("host", *world);
   if (!backend) throw EnvironmentError(backend.reason());
   const std::vector<Comparison> all = compare_all(options, *world, **backend);
-  if (world->rank() == 0) options.json ? print_json(all, world->size()) : print_table(all, world->size());
-  bool any_over = false;
+  const IssueCost step = measure_issue(*world, **backend, std::min<int64_t>(options.rounds, 20));
+  if (world->rank() == 0 && options.json) print_json(all, step, world->size());
+  if (world->rank() == 0 && !options.json) {
+    print_table(all, world->size());
+    print_step(step);
+  }
+  bool any_over = over(step);
   for (const Comparison& one : all) any_over = any_over || over(one);
   backend = Maybe<std::unique_ptr<Backend>>::absent("closed before the world");
   return options.assert_limits && any_over ? static_cast<int>(ExitCode::kFailedCase) : 0;
