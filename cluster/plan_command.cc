@@ -95,6 +95,10 @@ void check_plot(const std::string& path) {
   if (!path.ends_with(".svg")) throw InputError(fmt::format("--plot '{}': expected a name that ends in .svg", path));
   if (std::filesystem::exists(path))
     throw InputError(fmt::format("--plot {}: exists already and is never overwritten", path));
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  if (!folder.empty() && !std::filesystem::is_directory(folder))
+    throw EnvironmentError(
+        fmt::format("--plot {}: folder '{}' does not exist: create it first", path, folder.string()));
 }
 
 void run_plans(const PlanOptions& options) {
@@ -133,7 +137,8 @@ void add_plan_command(CLI::App& app, ExitCode&) {
   command->add_option("--need", options->need,
                       "GPUs for a training by a date: \"hydranet-regnety16gf:1.4e9 samples by 2025-06-30\"");
   command->add_option("--budget", options->budget_usd, "What this many USD buy, e.g. 3.5e9")
-      ->check(CLI::PositiveNumber);
+      ->type_name("USD")
+      ->check(CLI::Range(1.0, 1e15));
   command->add_option("--delay", options->delay_days, "What halls and power cost that come this many days later")
       ->type_name("DAYS")
       ->check(CLI::Range(1, 3660));

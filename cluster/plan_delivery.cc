@@ -34,8 +34,18 @@ std::vector<int64_t> predicted_sizes(int gpus_per_node, double max_gpus) {
   return sizes;
 }
 
-// Predictions at these sizes. Sizes too small for the workload are left out; when none is large enough, the error says
-// so.
+// The layout that the search finds, at one size, so that it does not run again for each: a fleet that grows keeps it.
+std::string layout_for(const PlanMachine& machine, const std::vector<int64_t>& sizes, const PredictOptions& options) {
+  if (options.layout != "auto") return options.layout;
+  constexpr int64_t kTypicalJob = 131072;
+  const auto above = std::upper_bound(sizes.begin(), sizes.end(), kTypicalJob);
+  Layout found = machine.predict(above == sizes.begin() ? sizes.front() : *(above - 1), options).layout;
+  const std::string text = found.str();  // "dp=512 tp=1 pp=1 …"
+  return text.substr(text.find(' ') + 1);
+}
+
+// Predictions at these sizes. Sizes that the layout does not fit are left out; when none is large enough, the error
+// says so.
 std::vector<Prediction> predict_sizes(const PlanMachine& machine, const std::vector<int64_t>& sizes,
                                       const PredictOptions& options) {
   std::vector<Prediction> predictions;
@@ -151,8 +161,10 @@ DeliveryCurve::DeliveryCurve(const PlanMachine& machine, const FailureModel& fai
   find_best();
 }
 
-void DeliveryCurve::predict_at(const PlanMachine& machine, double max_gpus, const PredictOptions& asked) {
-  for (const Prediction& p : predict_sizes(machine, predicted_sizes(machine.gpus_per_node, max_gpus), asked)) {
+void DeliveryCurve::predict_at(const PlanMachine& machine, double max_gpus, PredictOptions asked) {
+  const std::vector<int64_t> sizes = predicted_sizes(machine.gpus_per_node, max_gpus);
+  asked.layout = layout_ = layout_for(machine, sizes, asked);
+  for (const Prediction& p : predict_sizes(machine, sizes, asked)) {
     predicted_gpus_.push_back(double(p.gpus));
     predicted_log_rates_.push_back(log_rates(p, columns_));
     predicted_batch_per_gpu_.push_back(p.samples_per_s.p50 * p.step_time_s.p50 / double(p.gpus));

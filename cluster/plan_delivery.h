@@ -56,7 +56,8 @@ class DeliveryCurve {
   // Of the samples trained on, those that a small batch would have needed too: 1 / (1 + batch / critical batch)
   // (McCandlish, Kaplan, Amodei, arXiv 1812.06162, eq. 2.11); 1 when no critical batch is given.
   double useful_share(int column, double gpus) const;
-  double batch(double gpus) const;  // samples a step, nominal
+  double batch(double gpus) const;                       // samples a step, nominal
+  const std::string& layout() const { return layout_; }  // as asked, or as found; without dp
   const FailureDraw& failures(int column) const { return failures_[size_t(column)]; }
 
   // The job size, up to max_gpus, beyond which a larger job delivers less (in the median).
@@ -74,12 +75,13 @@ class DeliveryCurve {
   };
   Place place(double gpus) const;
   double look_up(const std::vector<float>& logs, int column, double gpus) const;
-  void predict_at(const PlanMachine& machine, double max_gpus, const PredictOptions& asked);
+  void predict_at(const PlanMachine& machine, double max_gpus, PredictOptions asked);
   void draw_failures(const FailureModel& failures, const DeliveryOptions& options);
   void add_size(double log_gpus, double share, size_t lower, size_t upper);
   void find_best();
 
   double gpus_per_node_;
+  std::string layout_;
   double least_gpus_ = 1;
   double step_;  // ln of the ratio of neighbouring sizes
   size_t sizes_;

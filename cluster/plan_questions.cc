@@ -66,19 +66,25 @@ std::vector<double> spares_of(const Plan& plan, const RunOptions& options) {
   return spare;
 }
 
-DeliveryOptions curve_options(const Plan& plan, const RunOptions& options) {
-  return {.layout = plan.training.layout,
+// Another workload than the plan's has a layout of its own.
+std::string layout_for(const Plan& plan, const std::string& workload) {
+  return workload == plan.training.workload ? plan.training.layout : "auto";
+}
+
+DeliveryOptions curve_options(const Plan& plan, const std::string& workload, const RunOptions& options) {
+  return {.layout = layout_for(plan, workload),
           .draws = options.draws,
           .seed = options.seed,
           .critical_batch = plan.training.critical_batch};
 }
 
 // What costs most at the largest useful job, in words.
-std::string binding_at(const PlanMachine& machine, const Plan& plan, double gpus, const RunOptions& options,
-                       double useful) {
+std::string binding_at(const PlanMachine& machine, const Plan& plan, const DeliveryCurve& curve,
+                       const RunOptions& options) {
+  const double gpus = curve.best_job_gpus(), useful = curve.useful_share(0, gpus);
   const int64_t whole = std::max<int64_t>(1, int64_t(gpus) / machine.gpus_per_node) * machine.gpus_per_node;
-  const Prediction prediction = machine.predict(
-      whole, {.layout = plan.training.layout, .draws = std::max(options.draws, 100), .seed = options.seed});
+  const Prediction prediction =
+      machine.predict(whole, {.layout = curve.layout(), .draws = std::max(options.draws, 100), .seed = options.seed});
   const double goodput = median_failures(plan.failures).goodput(nodes_of(double(whole), machine.gpus_per_node));
   const double efficiency = prediction.scaling_efficiency.p50;
   if (useful < std::min(goodput, efficiency))
@@ -111,6 +117,7 @@ void judge(NeedAnswer& answer, const std::string& binding) {
 // The plan's own fleet as one job of the workload, to the date.
 void ask_plan(NeedAnswer& answer, const Plan& plan, const RunOptions& options, const MachineSource& machines) {
   Plan own = plan;
+  own.training.layout = layout_for(plan, answer.need.workload);
   own.training.workload = answer.need.workload;
   own.training.jobs = 1;
   own.jobs.clear();
@@ -150,7 +157,7 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
                                  iso_date(plan.start), iso_date(need.by)));
   const Site& site = plan.sites[main_site(plan)];
   const PlanMachine machine = machines(need.workload, site);
-  const DeliveryCurve curve(machine, plan.failures, kMostGpus, curve_options(plan, options));
+  const DeliveryCurve curve(machine, plan.failures, kMostGpus, curve_options(plan, need.workload, options));
   NeedAnswer answer{.need = need, .site = site.name};
   answer.days = double((need.by - plan.start).count()) + 1;
   answer.best_job_gpus = curve.best_job_gpus();
@@ -167,8 +174,7 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
   const auto first = gpus.begin() + (gpus.size() > 1 ? 1 : 0);
   answer.feasible_share =
       double(std::count_if(first, gpus.end(), [](double n) { return std::isfinite(n); })) / double(gpus.end() - first);
-  const double useful = curve.useful_share(0, answer.best_job_gpus);
-  judge(answer, answer.feasible_share < 0.95 ? binding_at(machine, plan, answer.best_job_gpus, options, useful) : "");
+  judge(answer, answer.feasible_share < 0.95 ? binding_at(machine, plan, curve, options) : "");
   ask_plan(answer, plan, options, machines);
   return answer;
 }
@@ -196,7 +202,7 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
   }
   const PlanMachine machine = machines(plan.training.workload, plan.sites[index]);
   const DeliveryCurve curve(machine, plan.failures, *std::max_element(of_cluster.begin(), of_cluster.end()),
-                            curve_options(plan, options));
+                            curve_options(plan, plan.training.workload, options));
   for (size_t c = 0; c < price.size(); ++c) {
     const double gpus = of_cluster[c] * (1 - spare[c]);
     const auto jobs = double(plan.training.jobs > 0 ? plan.training.jobs : curve.jobs_for(gpus));

@@ -94,8 +94,9 @@ class Tornado {
           ask(plan_, with_node_power(machines_, site.hardware, watts.p95)));
     if (!machine.sensitivities) return;
     const PlanReport nominal = run_plan(plan_, options_, machines_);
-    const PredictOptions asked{.layout = plan_.training.layout, .draws = 100, .seed = options_.seed};
-    for (const Sensitivity& input : machine.sensitivities(nominal.largest_site().job.job_gpus, asked))
+    const Prediction& job = nominal.largest_site().job.prediction;
+    const PredictOptions asked{.layout = job.layout.str(), .draws = 100, .seed = options_.seed};
+    for (const Sensitivity& input : machine.sensitivities(job.gpus, asked))
       add(site.hardware + ": " + input.what, {},
           ask(plan_, with_rates(machines_, site.hardware, 1 / (1 + input.low_share))),
           ask(plan_, with_rates(machines_, site.hardware, 1 / (1 + input.high_share))));

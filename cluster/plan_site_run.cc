@@ -141,8 +141,7 @@ JobReport SiteRun::job() const {
   job.training_gpus = job.in_service * (1 - spare_share_[0]);
   job.jobs = jobs(job.training_gpus);
   const int node = machine_.gpus_per_node;
-  const PredictOptions asked{
-      .layout = plan_.training.layout, .draws = std::max(options_.draws, 100), .seed = options_.seed};
+  const PredictOptions asked{.layout = curve_.layout(), .draws = std::max(options_.draws, 100), .seed = options_.seed};
   const int64_t nodes = std::max<int64_t>(1, int64_t(job.training_gpus / double(job.jobs) / node + 1e-9));
   const int64_t round_nodes = nodes / round_unit(nodes) * round_unit(nodes);
   job.prediction = machine_.predict(round_nodes * node, asked);

@@ -182,29 +182,32 @@ void add_organisation(TextTable& table, const OrganisationOutcomes& base,
   }
 }
 
-std::string gain_text(const Outcomes& from, const Outcomes& to, Total total, const std::string& unit) {
+std::string gain_text(const Outcomes& from, const Outcomes& to, Total total, const char* what) {
   const Estimate change = estimate_of(differences(from, to, total));
-  if (change.p05 > 0) return fmt::format("gains {}", si_range(change, unit));
-  if (change.p95 < 0) return fmt::format("loses {}", si_range({-change.p95, -change.p50, -change.p05}, unit));
-  if (change.p05 == 0 && change.p95 == 0) return fmt::format("has the same {}", unit);
-  return fmt::format("may gain or lose: {}", si_range(change, unit));
+  if (change.p05 > 0) return fmt::format("gains {} {}", si_range(change), what);
+  if (change.p95 < 0) return fmt::format("loses {} {}", si_range({-change.p95, -change.p50, -change.p05}), what);
+  if (change.p05 == 0 && change.p95 == 0) return fmt::format("has as many {}", what);
+  return fmt::format("neither gains nor loses {} for certain, {}", what, si_range(change));
+}
+
+std::string stored_text(const Outcomes& outcomes) {
+  const auto at = [&](Total total) { return si_range(outcomes[size_t(total)].estimate); };
+  return fmt::format("{} GPUs on the worst day, {} GPU-days", at(Total::kPeakStored), at(Total::kStoredGpuDays));
 }
 
 // Who gains and loses, and what stands in a warehouse instead.
 std::string gains_text(const PlanReport& base, const PlanReport& other) {
   std::string text;
   const auto organisations = by_organisation(other);
-  for (const OrganisationOutcomes& one : by_organisation(base))
-    if (const OrganisationOutcomes* then = find_organisation(organisations, one.name))
-      text += fmt::format("{}: {}; {}.\n", one.name,
-                          gain_text(one.outcomes, then->outcomes, Total::kServiceGpuDays, "GPU-days in service"),
-                          gain_text(one.outcomes, then->outcomes, Total::kSamples, "samples"));
-  const auto stored = [](const PlanReport& report, Total total) {
-    return si_range(report.outcomes[size_t(total)].estimate);
-  };
-  return text + fmt::format("In a warehouse on the worst day: {} GPUs in {}, {} in {}; GPU-days there: {} and {}.\n",
-                            stored(base, Total::kPeakStored), base.plan.name, stored(other, Total::kPeakStored),
-                            other.plan.name, stored(base, Total::kStoredGpuDays), stored(other, Total::kStoredGpuDays));
+  for (const OrganisationOutcomes& one : by_organisation(base)) {
+    const OrganisationOutcomes* then = find_organisation(organisations, one.name);
+    if (!then) continue;
+    text += fmt::format("{} {}; it {}.\n  In its warehouse: {}; instead of {}.\n", one.name,
+                        gain_text(one.outcomes, then->outcomes, Total::kServiceGpuDays, "GPU-days in service"),
+                        gain_text(one.outcomes, then->outcomes, Total::kSamples, "samples"),
+                        stored_text(then->outcomes), stored_text(one.outcomes));
+  }
+  return text;
 }
 
 }  // namespace
@@ -251,7 +254,8 @@ std::string difference_text(const std::vector<PlanReport>& reports) {
                      "Differences draw by draw over common random numbers: median (5th–95th percentile), and the "
                      "share of draws in which the plan has more.\n";
   for (size_t i = 1; i < reports.size(); ++i)
-    text += fmt::format("\n{} instead of {}:\n{}", reports[i].plan.name, base.plan.name, gains_text(base, reports[i]));
+    text +=
+        fmt::format("\nWith {} instead of {}:\n{}", reports[i].plan.name, base.plan.name, gains_text(base, reports[i]));
   return text;
 }
 

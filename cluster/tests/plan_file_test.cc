@@ -6,6 +6,7 @@
 
 #include "cluster/plan.h"
 #include "kernels/error.h"
+#include "results/result_file.h"
 
 namespace farscale {
 namespace {
@@ -253,6 +254,16 @@ TEST(PlanFile, DeliveriesByTheDay) {
                                  "per_day = { value = 500, source = \"assumption: trucks\" }");
   EXPECT_EQ(parse_plan(daily, "x.toml").deliveries[0].per_day->value.p50, 500);
   EXPECT_THAT(mistake(with("last = {", "per_day = { value = 500, source = \"s\" }\nlast = {")), HasSubstr("not both"));
+}
+
+TEST(PlanFile, TheExampleOfTheManualIsRead) {
+  const std::string manual = read_text(std::string(FARSCALE_SOURCE_DIR) + "/docs/plan-format.md");
+  const size_t begin = manual.find("```toml\n") + 8;
+  const Plan plan = parse_plan(manual.substr(begin, manual.find("```", begin) - begin), "docs/plan-format.md");
+  EXPECT_EQ(plan.sites.size(), 3U);
+  EXPECT_EQ(plan.deliveries.size(), 2U);
+  EXPECT_EQ(plan.rentals.size() + plan.transfers.size() + plan.jobs.size(), 3U);
+  EXPECT_TRUE(plan.prices.parts.has_value());
 }
 
 }  // namespace
