@@ -107,6 +107,20 @@ cudaError_t cudaFree(void* memory) {
   return failing ? cudaErrorUnknown : cudaSuccess;
 }
 
+cudaError_t cudaMallocHost(void** memory, size_t bytes) {
+  if (fails("cudaMallocHost")) return cudaErrorMemoryAllocation;
+  *memory = std::malloc(bytes);
+  count_alive("pinned memory", 1);
+  return cudaSuccess;
+}
+
+cudaError_t cudaFreeHost(void* memory) {
+  const bool failing = fails("cudaFreeHost");
+  std::free(memory);
+  count_alive("pinned memory", -1);
+  return failing ? cudaErrorUnknown : cudaSuccess;
+}
+
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
   if (fails("cudaMemcpyAsync")) return cudaErrorUnknown;
   enqueue(stream, double(bytes) / kMemoryBytes_per_s, [=] { std::memcpy(to, from, bytes); });

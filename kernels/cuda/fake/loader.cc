@@ -5,6 +5,9 @@
 #include <map>
 
 #include "kernels/cuda/blas.h"
+#ifdef FARSCALE_CUDNN
+#include "kernels/cuda/cudnn_library.h"
+#endif
 #include "kernels/cuda/fake/state.h"
 #include "kernels/cuda/library.h"
 #include "kernels/cuda/nccl_library.h"
@@ -21,7 +24,16 @@ const Symbols kNccl{FARSCALE_NCCL_CALLS(FARSCALE_ROW) FARSCALE_NCCL_LATER_CALLS(
 const Symbols kNvml{FARSCALE_NVML_CALLS(FARSCALE_ROW)};
 #undef FARSCALE_ROW
 
+#ifdef FARSCALE_CUDNN
+#define FARSCALE_ROW(call) {#call, reinterpret_cast<void*>(&::call)},
+const Symbols kCudnn{FARSCALE_CUDNN_CALLS(FARSCALE_ROW)};
+#undef FARSCALE_ROW
+#endif
+
 const Symbols* library(const std::string& soname) {
+#ifdef FARSCALE_CUDNN
+  if (soname.starts_with("libcudnn.so")) return &kCudnn;
+#endif
   if (soname.starts_with("libcublasLt.so")) return &kBlas;
   if (soname.starts_with("libnccl.so")) return &kNccl;
   return soname.starts_with("libnvidia-ml.so") ? &kNvml : nullptr;
