@@ -282,6 +282,27 @@ TEST(Backtest, AMissingColumnIsNamedWithTheNearest) {
   }
 }
 
+// MLPerf Training v4.0, ResNet-50 on H100 at 400, 50 and 16 images a GPU: 7157, 4911 and about 2714 images/s a GPU. No
+// shipped table holds any of them.
+TEST(Backtest, ALaterRoundIsPredictedAtFortyTimesItsGpus) {
+  const std::string path = testing::TempDir() + "/later.csv";
+  std::ofstream file(path);
+  file << kHeader;
+  for (const auto& [gpus, batch, rate] : {std::tuple{8, 400, 7157.0}, {64, 50, 4911.0}, {2528, 16, 2714.0}}) {
+    file << fmt::format(
+        "v4.0-H100,NVIDIA H100-SXM5-80GB,8,8x ConnectX-7 IB NDR 400Gb/Sec,{},resnet50,mixed,{},dp={},{},x\n", gpus,
+        gpus * batch, gpus, batch / rate);
+  }
+  file.close();
+  const BacktestReport report = run_backtest({path}, {});
+  ASSERT_EQ(report.rows.size(), 1u);
+  EXPECT_EQ(report.rows[0].gpus, 2528);
+  EXPECT_NEAR(report.rows[0].error(), 0, 0.06);
+  EXPECT_LT(report.rows[0].low_s, report.rows[0].measured_s);
+  EXPECT_GT(report.rows[0].high_s, report.rows[0].measured_s);
+  EXPECT_LT(report.rows[0].linear_s / report.rows[0].measured_s, 0.5);
+}
+
 TEST(Backtest, OtherTablesAreLeftOutAndNamed) {
   const BacktestReport report = run_backtest({published("gemm.csv"), published("collectives.csv")}, {});
   EXPECT_GT(report.rows.size(), 100u);
