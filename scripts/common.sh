@@ -38,7 +38,8 @@ build_packages=(g++ cmake ninja-build python3 libfmt-dev libcli11-dev nlohmann-j
   libeigen3-dev libbenchmark-dev libopenblas-dev libopenmpi-dev openmpi-bin)
 build_packages_optional=(libdnnl-dev)
 test_packages=(libgtest-dev libgmock-dev)
-test_packages_optional=(ccache mpich libmpich-dev libbenchmark-tools python3-scipy clang-format clang-tidy)
+test_packages_optional=(ccache mpich libmpich-dev libbenchmark-tools python3-scipy clang-format
+  clang-tidy iproute2 procps)
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }
 
