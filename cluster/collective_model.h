@@ -102,6 +102,9 @@ class CollectiveCost {
   size_t segments_ = 0;
 };
 
+// The algorithms of the closed forms above.
+CollectiveCost closed_forms(CollectiveKind kind, const LinkValues& links, const Group& group);
+
 // By links.prior: fitted curve, closed forms or NCCL's model.
 CollectiveCost collective_cost(CollectiveKind kind, const LinkValues& links, const Group& group);
 

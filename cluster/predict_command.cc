@@ -4,19 +4,15 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "cluster/collective_command.h"
 #include "cluster/commands.h"
 #include "cluster/goodput.h"
 #include "cluster/machine.h"
-#include "cluster/predictor.h"
-#include "kernels/format.h"
+#include "cluster/predict_output.h"
 
 namespace farscale {
 namespace {
-
-using nlohmann::json;
 
 struct PredictArguments {
   std::string collectives = "model";
@@ -31,11 +27,6 @@ struct PredictArguments {
   PredictOptions options;
   bool explain = false;
   bool as_json = false;
-};
-
-struct Row {
-  Prediction prediction;
-  Estimate goodput;
 };
 
 // "8,64,...,300000": a comma list; "..." continues by the factor of the two sizes before it up to the one after it.
@@ -69,129 +60,6 @@ std::vector<int64_t> parse_sizes(const std::string& text) {
   }
   if (sizes.empty() || fill) throw bad(text);
   return sizes;
-}
-
-json to_json(const Estimate& estimate) { return {{"p05", estimate.p05}, {"p50", estimate.p50}, {"p95", estimate.p95}}; }
-
-json to_json(const std::vector<EvidenceLine>& lines) {
-  json all = json::array();
-  for (const EvidenceLine& line : lines) {
-    all.push_back({{"what", line.what}, {"evidence", std::string(name(line.evidence))}, {"source", line.source}});
-  }
-  return all;
-}
-
-json to_json(const Row& row) {
-  const Prediction& p = row.prediction;
-  const Breakdown& b = p.breakdown_s;
-  return {{"gpus", p.gpus},
-          {"layout", p.layout.str()},
-          {"step_time_s", to_json(p.step_time_s)},
-          {"samples_per_s", to_json(p.samples_per_s)},
-          {"mfu", to_json(p.mfu)},
-          {"scaling_efficiency", to_json(p.scaling_efficiency)},
-          {"exposed_comm_share", to_json(p.exposed_comm_share)},
-          {"breakdown_s",
-           {{"compute", b.compute},
-            {"memory", b.memory},
-            {"exposed_comm", b.exposed_comm},
-            {"bubble", b.bubble},
-            {"straggler", b.straggler},
-            {"input", b.input}}},
-          {"goodput", to_json(row.goodput)},
-          {"extrapolated_from_gpus", p.extrapolated_from_gpus},
-          {"binding", p.binding},
-          {"largest_uncertainty", {{"input", p.largest_uncertainty}, {"share", p.largest_uncertainty_share}}},
-          {"memory_bytes", p.memory_bytes},
-          {"bucket_bytes", p.bucket_bytes},
-          {"evidence", to_json(p.evidence)},
-          {"warnings", p.warnings}};
-}
-
-std::string range(const Estimate& e, const std::function<std::string(double)>& format) {
-  return fmt::format("{} ({} … {})", format(e.p50), format(e.p05), format(e.p95));
-}
-
-std::string rate(double value) { return format_si(value, "/s"); }
-
-void print_table(const std::vector<Row>& rows, const std::string& unit, const std::string& noun) {
-  TextTable table({noun, "layout", "step time", unit + "s/s", "MFU", "scaling", "exposed comm", "goodput", "bound by"});
-  for (const Row& row : rows) {
-    const Prediction& p = row.prediction;
-    table.add({format_count(double(p.gpus)), Choice{p.layout, p.bucket_bytes}.str(),
-               range(p.step_time_s, format_seconds), range(p.samples_per_s, rate), format_percent(p.mfu.p50),
-               range(p.scaling_efficiency, format_percent), range(p.exposed_comm_share, format_percent),
-               range(row.goodput, format_percent), p.binding});
-  }
-  fmt::print("{}", table.str());
-}
-
-// The best layouts not taken, and the first reasons of those that cannot run.
-void print_runners_up(const std::vector<Candidate>& candidates) {
-  constexpr int kShown = 4;
-  int slower = 0, impossible = 0;
-  for (const Candidate& candidate : candidates) {
-    if (candidate.why_not.empty()) continue;
-    int& shown = candidate.samples_per_s > 0 ? slower : impossible;
-    if (++shown <= kShown) fmt::print("  not {}: {}\n", candidate.choice.str(), candidate.why_not);
-  }
-  if (candidates.size() > 1) {
-    fmt::print("  {} layouts weighed, {} of them cannot run\n", format_count(double(candidates.size())),
-               format_count(impossible));
-  }
-}
-
-void print_communication(Predictor& predictor, int64_t gpus) {
-  const std::vector<CollectiveNote> notes = predictor.communication_notes(gpus);
-  if (notes.empty()) return;
-  const BucketTotals& buckets = predictor.buckets(gpus);
-  if (buckets.count > 0) {
-    fmt::print("  {} gradient buckets, {} in all, {} to {} each\n", buckets.count, format_bytes(buckets.bytes),
-               format_bytes(buckets.least), format_bytes(buckets.most));
-  }
-  TextTable table({"communication, smallest and largest", "by", "each"});
-  for (const CollectiveNote& note : notes) {
-    table.add({note.what, note.holds ? note.algorithm : note.algorithm + " (outside its formula)",
-               format_seconds(note.time_s)});
-  }
-  fmt::print("{}", table.str());
-}
-
-void print_sensitivities(Predictor& predictor, int64_t gpus) {
-  TextTable moves({"input", "step time at its 5th", "at its 95th percentile"});
-  const std::vector<Sensitivity> sensitivities = predictor.sensitivities(gpus);
-  const auto signed_percent = [](double share) { return fmt::format("{:+.1f} %", 100 * share); };
-  for (size_t i = 0; i < std::min<size_t>(6, sensitivities.size()); ++i) {
-    moves.add({sensitivities[i].what, signed_percent(sensitivities[i].low_share),
-               signed_percent(sensitivities[i].high_share)});
-  }
-  fmt::print("{}", moves.str());
-}
-
-void print_explanation(Predictor& predictor, const Prediction& p, const char* noun) {
-  const Breakdown& b = p.breakdown_s;
-  fmt::print("\n{} {}, {}: bound by {}, {} on each\n", format_count(double(p.gpus)), noun,
-             Choice{p.layout, p.bucket_bytes}.str(), p.binding, format_si(p.memory_bytes, "B"));
-  TextTable parts({"part of the median step", "time", "share"});
-  const std::pair<const char*, double> named[] = {
-      {"compute", b.compute},        {"memory passes", b.memory}, {"exposed communication", b.exposed_comm},
-      {"pipeline bubble", b.bubble}, {"stragglers", b.straggler}, {"input", b.input}};
-  for (const auto& [what, time_s] : named) {
-    parts.add({what, format_seconds(time_s), format_percent(time_s / p.step_time_s.p50)});
-  }
-  fmt::print("{}", parts.str());
-  print_communication(predictor, p.gpus);
-  fmt::print("largest uncertainty: {}, {} of the step time between its 5th and 95th percentile\n",
-             p.largest_uncertainty, format_percent(p.largest_uncertainty_share));
-  print_sensitivities(predictor, p.gpus);
-  print_runners_up(predictor.candidates(p.gpus));
-}
-
-void print_evidence(const Prediction& p) {
-  fmt::print("\nwhere it is from (M measured, P published, D data sheet, A assumed)\n");
-  for (const EvidenceLine& line : p.evidence)
-    fmt::print("  {}  {}: {}\n", letter(line.evidence), line.what, line.source);
-  for (const std::string& warning : p.warnings) fmt::print("  note: {}\n", warning);
 }
 
 void warn_host(const Machine& machine) {
@@ -243,28 +111,14 @@ void run_predict(const PredictArguments& arguments) {
   warn_host(machine);
   Predictor predictor(workload, machine, options);
   const FailureModel failures = default_failure_model();
-  std::vector<Row> rows;
+  std::vector<PredictRow> rows;
   for (const int64_t gpus : sizes) {
     rows.push_back(
         {predictor.at(gpus),
          job_goodput(failures, gpus, machine.gpus_per_node(), std::min(500, options.draws), options.seed).goodput});
   }
-  if (arguments.as_json) {
-    json document = {{"workload", workload.name()},
-                     {"machine", machine.name()},
-                     {"kind", machine.data().kind},
-                     {"predictions", json::array()}};
-    for (const Row& row : rows) document["predictions"].push_back(to_json(row));
-    fmt::print("{}\n", document.dump(1));
-    return;
-  }
-  fmt::print("{} on {}: median (5th … 95th percentile)\n", workload.name(), machine.name());
-  const char* noun = machine.data().kind == "host" ? "ranks" : "GPUs";
-  print_table(rows, workload.sample_unit(), noun);
-  if (arguments.explain) {
-    for (const Row& row : rows) print_explanation(predictor, row.prediction, noun);
-  }
-  print_evidence(rows.back().prediction);
+  const PredictAnswer answer{workload, machine, rows, arguments.explain};
+  arguments.as_json ? print_json(predictor, answer) : print_text(predictor, answer);
 }
 
 }  // namespace

@@ -176,6 +176,18 @@ TEST_P(Limits, RanksChangeTheAnswer) {
   EXPECT_GT(many, few * 1.2);
 }
 
+// Whole domains, each count twice the one before; tiers are crossed on the way.
+TEST_P(Limits, MoreRanksAreNeverFaster) {
+  for (const double bytes : {1e3, 1e5, 1e7, 1e9}) {
+    double last = collective_cost(GetParam(), links_, {16, 8}).at(bytes);
+    for (int64_t ranks = 32; ranks <= int64_t{1} << 20; ranks *= 2) {
+      const double time_s = collective_cost(GetParam(), links_, {ranks, 8}).at(bytes);
+      EXPECT_GE(time_s, last * (1 - 1e-12)) << ranks << " ranks, " << bytes << " bytes";
+      last = time_s;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(All, Limits, testing::ValuesIn(kCollectiveKinds),
                          [](const auto& kind) { return std::string(name(kind.param)); });
 

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 #include "cluster/machine.h"
 #include "cluster/predictor.h"
 #include "kernels/error.h"
@@ -120,6 +122,47 @@ TEST_F(Search, ABudgetOfMemoryChangesTheLayout) {
   EXPECT_NE(tight.layout.str(), wide.layout.str());
   EXPECT_LT(tight.memory_bytes, 30e9);
   EXPECT_LE(tight.samples_per_s.p50, 1.02 * wide.samples_per_s.p50);
+}
+
+// Four layers of 16 experts: expert parallel ranks are among the data parallel ones.
+TEST_F(Search, ExpertsAreSpread) {
+  const std::string path = testing::TempDir() + "/experts.toml";
+  std::ofstream(path) << R"(name = "experts"
+title = "A mixture of experts"
+provenance = "proxy"
+sources = ["made for this test"]
+sample_unit = "sequence"
+micro_batch = 1
+[inputs]
+tokens = 2048
+store = "tokens"
+[[layer]]
+id = "words"
+op = "embedding"
+vocabulary = 1024
+width = 1024
+[[layer]]
+id = "decoder"
+op = "transformer"
+layers = 4
+heads = 16
+ffn = 4096
+bias = false
+experts = 16
+top_k = 2
+causal = true
+[[layer]]
+id = "loss"
+op = "loss"
+)";
+  Predictor predictor(load_workload(path), machine_, options_);
+  int64_t most = 1;
+  for (const Candidate& one : predictor.candidates(64)) most = std::max(most, one.choice.layout.ep);
+  EXPECT_EQ(most, 16);
+  options_.layout = "ep=8";
+  Predictor spread(load_workload(path), machine_, options_);
+  EXPECT_THAT(spread.communication_notes(64),
+              testing::Contains(testing::Field(&CollectiveNote::what, testing::HasSubstr("all_to_all"))));
 }
 
 }  // namespace

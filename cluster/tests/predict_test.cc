@@ -4,6 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+#include <iterator>
+
+#include "cluster/collective_model.h"
 #include "cluster/machine.h"
 #include "cluster/predictor.h"
 #include "kernels/error.h"
@@ -241,6 +245,28 @@ TEST_F(Predict, TooBigSaysHowManyBytes) {
   const Workload large = load_workload("gpt3-175b");
   EXPECT_THAT(message_of([&] { predict(large, load_hardware("v100"), 1, options_); }),
               testing::AllOf(testing::HasSubstr("does not fit"), testing::HasSubstr("usable")));
+}
+
+// The data sheet's H100, on a network that a hardware file describes.
+std::string with_network(const std::string& lines) {
+  std::ifstream shipped(std::string(FARSCALE_SOURCE_DIR) + "/cluster/hardware/h100-sxm.toml");
+  std::string text((std::istreambuf_iterator<char>(shipped)), {});
+  const std::string table = "[network]\n";
+  text.insert(text.find(table) + table.size(), lines);
+  const std::string path = testing::TempDir() + "/own-network.toml";
+  std::ofstream(path) << text;
+  return path;
+}
+
+TEST(Hardware, NetworksCanBeDescribed) {
+  const Machine machine = load_hardware(with_network("rail_gpus = 512\npod_gpus = 3072\nspine_oversubscription = 7\n"));
+  const LinkValues links = median_links(machine.data());
+  EXPECT_EQ(links.tiers[size_t(Tier::kPod)].beyond_ranks, 512);
+  EXPECT_EQ(links.tiers[size_t(Tier::kSpine)].beyond_ranks, 3072);
+  EXPECT_EQ(links.tiers[size_t(Tier::kSpine)].oversubscription, 7);
+  EXPECT_THAT(message_of([] { load_hardware(with_network("rail_gpus = 9000\n")); }), testing::HasSubstr("pod_gpus"));
+  EXPECT_THAT(message_of([] { load_hardware(with_network("spine_oversubscripton = 7\n")); }),
+              testing::HasSubstr("spine_oversubscription"));
 }
 
 TEST(Hardware, EveryShippedEntryIsWhole) {
