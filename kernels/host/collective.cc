@@ -102,6 +102,9 @@ Maybe<std::unique_ptr<Operation>> make_collective(const CollectiveProblem& probl
   if (problem.ranks != world.size()) {
     return Result::absent(fmt::format("is for {} ranks, and {} are here", problem.ranks, world.size()));
   }
+  if (settings.graph || settings.registered || settings.most_ctas > 0) {
+    return Result::absent("collectives on the host have no graphs, registered buffers or limits of SMs");
+  }
   const NumberType type = problem.type;
   if (type != NumberType::kFp64 && type != NumberType::kFp32 && type != NumberType::kBf16 &&
       type != NumberType::kInt8) {
