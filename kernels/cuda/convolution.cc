@@ -49,7 +49,9 @@ class Descriptor {
  public:
   using Create = cudnnStatus_t (*)(Handle*);
   using Destroy = cudnnStatus_t (*)(Handle);
-  Descriptor(Create create, Destroy destroy) : destroy_(destroy) { FARSCALE_CUDNN_CALL(create(&handle_)); }
+  Descriptor(const char* call, Create create, Destroy destroy) : destroy_(destroy) {
+    check_cudnn(create(&handle_), call);
+  }
   ~Descriptor() { (void)destroy_(handle_); }
   Descriptor(const Descriptor&) = delete;
   Descriptor& operator=(const Descriptor&) = delete;
@@ -94,10 +96,13 @@ ConvolutionPlan::ConvolutionPlan(std::shared_ptr<const Cudnn> cudnn, const Convo
                                  const ConvolutionTypes& types)
     : cudnn_(std::move(cudnn)),
       pass_(p.pass),
-      input_(cudnn_->calls().cudnnCreateTensorDescriptor, cudnn_->calls().cudnnDestroyTensorDescriptor),
-      output_(cudnn_->calls().cudnnCreateTensorDescriptor, cudnn_->calls().cudnnDestroyTensorDescriptor),
-      filters_(cudnn_->calls().cudnnCreateFilterDescriptor, cudnn_->calls().cudnnDestroyFilterDescriptor),
-      convolution_(cudnn_->calls().cudnnCreateConvolutionDescriptor,
+      input_("cudnnCreateTensorDescriptor", cudnn_->calls().cudnnCreateTensorDescriptor,
+             cudnn_->calls().cudnnDestroyTensorDescriptor),
+      output_("cudnnCreateTensorDescriptor", cudnn_->calls().cudnnCreateTensorDescriptor,
+              cudnn_->calls().cudnnDestroyTensorDescriptor),
+      filters_("cudnnCreateFilterDescriptor", cudnn_->calls().cudnnCreateFilterDescriptor,
+               cudnn_->calls().cudnnDestroyFilterDescriptor),
+      convolution_("cudnnCreateConvolutionDescriptor", cudnn_->calls().cudnnCreateConvolutionDescriptor,
                    cudnn_->calls().cudnnDestroyConvolutionDescriptor) {
   const CudnnCalls& calls = cudnn_->calls();
   const auto i = [](int64_t value) { return static_cast<int>(value); };
@@ -196,11 +201,13 @@ class ConvolutionOperation final : public CudaOperation {
   std::string choose();
   Verdict verify() override;
   Facts details() const override {
-    return {{"library", plan_.cudnn().version()},
-            {"kernel", "implicit GEMM (cuDNN chooses)"},
-            {"algorithm", fmt::format("{}", algorithm_.id)},
-            {"workspace_used", format_bytes(static_cast<double>(algorithm_.workspace_bytes))},
-            {"operands", own_.bytes() > 0 ? "own" : "in the step's arena"}};
+    Facts facts{{"library", plan_.cudnn().version()},
+                {"kernel", "implicit GEMM (cuDNN chooses)"},
+                {"algorithm", fmt::format("{}", algorithm_.id)},
+                {"workspace_used", format_bytes(static_cast<double>(algorithm_.workspace_bytes))},
+                {"operands", own_.bytes() > 0 ? "own" : "in the step's arena"}};
+    if (!first_failure_.empty()) facts["first_failure"] = first_failure_;
+    return facts;
   }
 
  protected:
@@ -226,6 +233,7 @@ class ConvolutionOperation final : public CudaOperation {
   DeviceMemory own_;
   Tensors at_;
   Algorithm algorithm_;
+  std::string first_failure_;  // of a guess before the one taken
 };
 
 // In the arena, or in memory of its own: the two tensors that are read, then the one that is written.
@@ -267,17 +275,16 @@ void ConvolutionOperation::run_alone() {
 }
 
 std::string ConvolutionOperation::choose() {
-  std::string failure = "cuDNN has no algorithm for it on this GPU";
   for (const Algorithm& algorithm : plan_.algorithms()) {
     algorithm_ = algorithm;
     try {
       run_alone();
       return "";
     } catch (const CallError& error) {
-      failure = error.what();
+      if (first_failure_.empty()) first_failure_ = error.what();
     }
   }
-  return failure;
+  return first_failure_.empty() ? "cuDNN has no algorithm for it on this GPU" : first_failure_;
 }
 
 Verdict ConvolutionOperation::verify() {
