@@ -121,12 +121,13 @@ class Profiler {
   }
 
   void price_buckets() {
-    const GroupName group = layout_.zero_stage > 0 && layout_.hsdp_shard > 0 ? GroupName::kShard : GroupName::kData;
+    const GroupName whole = layout_.zero_stage > 0 && layout_.hsdp_shard > 0 ? GroupName::kShard : GroupName::kData;
     BucketTotals& totals = profile_.buckets;
     for (const Bucket& bucket : step_.buckets) {
       const auto bytes = double(bucket.bytes);
       const CollectiveKind kind = layout_.zero_stage > 0 ? CollectiveKind::kReduceScatter : CollectiveKind::kAllReduce;
-      const size_t price = priced(profile_, {kind, group, bytes});
+      const bool experts = layout_.ep > 1 && bucket.ranks < layout_.dp * layout_.cp;
+      const size_t price = priced(profile_, {kind, experts ? GroupName::kCopies : whole, bytes});
       const int replica = totals.count < replicas_.size() ? replicas_[totals.count] : Stretch::kNothing;
       backward_cuts_.push_back({.task = bucket.ready_after + 1, .reduce = int(price), .replica = replica});
       totals.least = totals.count == 0 ? bytes : std::min(totals.least, bytes);

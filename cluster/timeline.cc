@@ -134,6 +134,7 @@ StepGroups step_groups(const Machine::Data& machine, const Layout& layout) {
   groups[size_t(GroupName::kExpert)] = group(layout.ep, layout.tp * layout.cp);
   groups[size_t(GroupName::kPipeline)] = {layout.pp, 1, all};
   groups[size_t(GroupName::kShard)] = group(shard, layout.tp);
+  groups[size_t(GroupName::kCopies)] = group(std::max<int64_t>(1, data / layout.ep), layout.tp * layout.ep);
   groups[size_t(GroupName::kReplica)] = group(data / shard, layout.tp * shard);
   return groups;
 }

@@ -14,9 +14,9 @@
 namespace farscale {
 
 // The communication group a collective of the step runs over. Shards and replicas are those of HSDP; without it the
-// shard group is all of the data-parallel group.
-enum class GroupName : uint8_t { kData, kTensor, kContext, kExpert, kPipeline, kShard, kReplica };
-inline constexpr size_t kGroups = 7;
+// shard group is all of the data-parallel group. Copies: the ranks that hold the same experts.
+enum class GroupName : uint8_t { kData, kTensor, kContext, kExpert, kPipeline, kShard, kReplica, kCopies };
+inline constexpr size_t kGroups = 8;
 using StepGroups = std::array<Group, kGroups>;
 inline const Group& of(const StepGroups& groups, GroupName name) { return groups[size_t(name)]; }
 

@@ -189,6 +189,10 @@ TEST(Groups, LieOnTheirTiers) {
   EXPECT_EQ(of(groups, GroupName::kReplica).ranks, 8);
   EXPECT_EQ(of(groups, GroupName::kReplica).per_domain, 1);
   EXPECT_EQ(of(groups, GroupName::kPipeline).reach(), 1024);
+  const StepGroups experts = step_groups(machine.data(), {.dp = 64, .tp = 2, .ep = 8});
+  EXPECT_EQ(of(experts, GroupName::kExpert).domains(), 2);  // 8 ranks, 2 GPUs each
+  EXPECT_EQ(of(experts, GroupName::kCopies).ranks, 8);
+  EXPECT_EQ(of(experts, GroupName::kCopies).per_domain, 1);
   const StepGroups rack = step_groups(load_hardware("gb200-nvl72").data(), {.dp = 144});
   EXPECT_EQ(of(rack, GroupName::kData).domains(), 2);
 }
