@@ -37,6 +37,7 @@ StepRun::StepRun(Lab& lab, const StepPlan& plan, Options options, Record& record
   if (!plan.buckets.empty() || !plan.gathers.empty()) own_world_ = lab.world.duplicate();
   auto arena = lab.backend.make_arena(plan.problems);
   if (arena) arena_ = std::move(*arena);
+  record.details["operands"] = arena ? fmt::format("products share {}", format_bytes(arena_->bytes())) : arena.reason();
   if (!prepare(record)) return;
   compute_ = lab.backend.open_queue(QueueRole::kCompute);
   communication_ = lab.backend.open_queue(QueueRole::kCommunication);
