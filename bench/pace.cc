@@ -60,11 +60,17 @@ TimeRuns watched(const PaceTask& task, Series& series, size_t& samples) {
   };
 }
 
-Samples take_burst(const Agreement& agreement, const PaceTask& task, bool with_telemetry, Series& series) {
-  if (!with_telemetry) return take_samples(agreement, task.sampling, task.time, task.clock);
+// Clock and power are what burst and sustained differ by; a host tells neither, only its load.
+bool tells_pace(const Telemetry& telemetry) {
+  return telemetry.contains("sm_clock_hz") || telemetry.contains("power_w");
+}
+
+Samples take_burst(const Agreement& agreement, const PaceTask& task, bool rested, Series& series) {
   Sampling sampling = task.sampling;
-  if (task.sampling.sustain_s > 0) sampling.budget_s = std::min(sampling.budget_s, kBurst_s);
-  task.pause(sampling.cool_s);
+  if (rested) {
+    sampling.budget_s = std::min(sampling.budget_s, kBurst_s);
+    task.pause(sampling.cool_s);
+  }
   size_t taken = 0;
   const TimeRuns time = watched(task, series, taken);
   Samples samples = take_samples(agreement, sampling, time, task.clock);
@@ -159,9 +165,9 @@ std::string unsteady(const Series& telemetry) {
 
 Paced take_paced_samples(const Agreement& agreement, const PaceTask& task) {
   Paced paced;
-  const bool with_telemetry = agreement.decide(!task.telemetry().empty());
-  paced.burst = take_burst(agreement, task, with_telemetry, paced.burst_telemetry);
-  paced.has_sustained = with_telemetry && task.sampling.sustain_s > 0 && paced.burst.failure.empty();
+  const bool twice = agreement.decide(tells_pace(task.telemetry()) && task.sampling.sustain_s > 0);
+  paced.burst = take_burst(agreement, task, twice, paced.burst_telemetry);
+  paced.has_sustained = twice && paced.burst.failure.empty();
   if (paced.has_sustained) Haul(agreement, task, paced.burst.runs_per_sample, paced).run();
   return paced;
 }

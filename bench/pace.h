@@ -25,7 +25,7 @@ struct PaceTask {
 };
 
 struct Paced {
-  Samples burst;      // all there is where the device tells nothing
+  Samples burst;      // all there is where the device tells neither clock nor power
   Samples sustained;  // those from when it was steady; if it never was, the second half
   bool has_sustained = false;
   std::map<std::string, std::vector<double>> burst_telemetry;  // one value a sample of each

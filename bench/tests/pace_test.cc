@@ -91,13 +91,15 @@ TEST(Pace, AWaveringClockEndsAtTheLimit) {
 TEST(Pace, WithoutTelemetryThereIsOneFigureAndNoPause) {
   Hot hot{.clock_hz = falling};
   PaceTask task = hot.task(kSampling);
-  task.telemetry = [] { return Telemetry{}; };
-  const auto world = single_world();
-  const Paced paced = take_paced_samples(Agreement(*world), task);
-  EXPECT_FALSE(paced.has_sustained);
-  EXPECT_EQ(hot.paused_s, 0);
-  EXPECT_GE(paced.burst.slowest_s.size(), 10u);
-  EXPECT_TRUE(paced.burst_telemetry.empty());
+  for (const Telemetry& told : {Telemetry{}, Telemetry{{"load_average", 2}}}) {  // nothing, or what a host tells
+    task.telemetry = [&] { return told; };
+    const auto world = single_world();
+    const Paced paced = take_paced_samples(Agreement(*world), task);
+    EXPECT_FALSE(paced.has_sustained);
+    EXPECT_EQ(hot.paused_s, 0);
+    EXPECT_GE(paced.burst.slowest_s.size(), 10u);
+    EXPECT_EQ(paced.burst_telemetry.size(), told.size());
+  }
 }
 
 TEST(Pace, AResultThatChangesEndsIt) {
