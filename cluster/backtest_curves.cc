@@ -56,7 +56,8 @@ double law(const Values& v, const Curve& curve, double bytes) {
     rate = std::min(rate, cards);
   }
   const double flow = wire * bytes / rate;
-  return std::log(alpha + flow + std::exp(v[LawValues::kKappa]) * std::pow(alpha * alpha * alpha * flow, 0.25));
+  const double plain = flow / (flow + std::exp(v[LawValues::kChange]) * alpha);
+  return std::log(alpha * (1 + std::exp(v[LawValues::kKappa]) * plain) + flow);
 }
 
 Eigen::Matrix<double, kCount, 1> slopes(const Values& v, const Curve& curve, double bytes) {
@@ -132,13 +133,15 @@ LawValues expected_law(const Fabric& fabric, CollectiveKind kind) {
     law.mean[name] = std::log(value), law.sigma[name] = sigma;
   };
   set(LawValues::kAlpha, 30e-6, 0.5);  // NCCL: 25 us by the switch, a ring's 8 + 14 x 3.4
-  // NCCL: 20.9 us a level of the tree; SimAI's table of rings: 3 to 6 us a hop. Transports in software (EFA, TCPX) have
-  // several times that: efficiency.toml.
-  set(LawValues::kHop, (ring ? 4.5e-6 : 20.9e-6) * (fabric.software_transport ? 3.5 : 1), 0.6);
-  set(LawValues::kKappa, 1.0, 0.5);
+  // NCCL: 20.9 us a level of the tree, published pairs of nodes about 25; SimAI's table of rings: 3 to 6 us a hop.
+  // Transports in software (EFA, TCPX) have several times that: efficiency.toml.
+  set(LawValues::kHop, (ring ? 4.5e-6 : 25e-6) * (fabric.software_transport ? 3.5 : 1), 0.6);
+  // Published sweeps: 2 to 5, and with transports in software 3 to 8.
+  set(LawValues::kKappa, fabric.software_transport ? 5.5 : 3.5, 0.4);
+  set(LawValues::kChange, 1.0, 0.7);  // 0.2 to 7
   set(LawValues::kInside, fabric.in_domain_bytes_per_s > 0 ? fabric.in_domain_bytes_per_s : 400e9,
       fabric.in_domain_bytes_per_s > 0 ? 0.1 : 0.7);
-  set(LawValues::kShare, 0.93, fabric.named_rate ? 0.12 : 0.5);  // nccl-tests logs: 0.80 to 0.98 of the cards
+  set(LawValues::kShare, 0.92, fabric.named_rate ? 0.12 : 0.5);  // nccl-tests logs: 0.80 to 0.98 of the cards
   return law;
 }
 

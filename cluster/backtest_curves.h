@@ -1,12 +1,13 @@
 // Tables of collectives as curves of time over size, and the law that one family of curves follows.
 //
-//   T = alpha + X + kappa (alpha^3 X)^(1/4),  X = wire(n) S / B(m),  alpha = alpha_1 + h levels(m)
+//   T = alpha (1 + kappa X / (X + c alpha)) + X,  X = wire(n) S / B(m),  alpha = alpha_1 + h levels(m)
 //   B(m) = min(B_in, eta B_cards boost(m))
 //
 // S bytes, n ranks in m domains; wire: nccl-tests' bus factor; levels: 2 log2 m for an all-reduce (double binary tree),
 // n - 1 hops of a ring for gathers and scatters, which have no tree. boost: 1.9 at two domains and 1.27 at three, where
-// a double binary tree loads a card with S and 1.5 S instead of 2 S. The term between latency and bandwidth is the
-// filling of the library's pipeline and its change of protocols: no more than a shape that published sweeps share.
+// a double binary tree loads a card with S and 1.5 S instead of 2 S. Small messages run the library's
+// low-latency protocols and pay alpha, large ones its plain protocol, whose pipeline takes (1 + kappa) alpha to fill;
+// the change lies where the flow takes c alpha.
 #pragma once
 
 #include <array>
@@ -46,7 +47,7 @@ double through(const std::vector<CurvePoint>& known, double bytes);
 
 // Parameters as logarithms, in this order.
 struct LawValues {
-  enum Name : uint8_t { kAlpha, kHop, kKappa, kInside, kShare, kCount };
+  enum Name : uint8_t { kAlpha, kHop, kKappa, kChange, kInside, kShare, kCount };
   std::array<double, kCount> mean{}, sigma{};
 };
 
