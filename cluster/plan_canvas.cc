@@ -120,13 +120,14 @@ void Canvas::text(double x, double y, const std::string& words, const std::strin
 
 Panel Canvas::panel(PanelPlace place, const std::string& title, double most, double first_day, double last_day) {
   const Place at = place_of(place);
+  if (most <= 0) most = 1;  // nothing to show: an empty panel with an axis
   const Scale scale = scale_of(most);
-  const double step = tick_step(std::max(most, 1e-9) / scale.factor, place == PanelPlace::kTop ? 6 : 4) * scale.factor;
+  const double step = tick_step(most / scale.factor, place == PanelPlace::kTop ? 6 : 4) * scale.factor;
   const Panel panel{.left = at.left,
                     .top = at.top,
                     .width = at.width,
                     .height = at.height,
-                    .most = std::ceil(std::max(most, 1e-9) / step - 1e-9) * step,
+                    .most = std::ceil(most / step - 1e-9) * step,
                     .first_day = first_day,
                     .last_day = std::max(last_day, first_day + 1)};
   text(panel.left - 52, panel.top - 14, with_scale(title, scale),

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/plan_numbers.h"
 #include "cluster/plan_questions.h"
 #include "cluster/plan_run.h"
 
@@ -28,15 +29,5 @@ struct OrganisationOutcomes {
   Outcomes outcomes;
 };
 std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report);
-
-// "180,000": two digits, for sizes found on a grid.
-std::string about_count(double count);
-// "3.41 M (2.90–4.10)", one prefix for all three; the value alone when there is no range.
-std::string si_range(const Estimate& value, const std::string& unit = "");
-std::string usd_range(const Estimate& value);  // "2.24 billion USD (1.73–3.09)"
-std::string percent_range(const Estimate& value);
-std::string time_range(const Estimate& value_s);
-// The date `days` after a plan's start; "not by 2025-12-31" when that is beyond its end.
-std::string date_range(const Plan& plan, const Estimate& days);
 
 }  // namespace farscale

@@ -2,13 +2,12 @@
 #include "cluster/plan_run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <deque>
 #include <memory>
 #include <thread>
 
 #include "cluster/plan_draws.h"
-#include "cluster/plan_site_days.h"
+#include "cluster/plan_moves.h"
 
 namespace farscale {
 namespace {
@@ -67,59 +66,6 @@ TimelineRow row_of(const Plan& plan, const RowColumns& row, const RowColumns* mo
           .month_end = row.month_end};
 }
 
-// A transfer's figures in all columns, days after the plan's start.
-struct TransferDraws {
-  size_t from, to;
-  std::vector<double> day, gpus, transit_days;
-};
-
-std::vector<TransferDraws> transfer_draws(const Plan& plan, const RunOptions& options) {
-  std::vector<TransferDraws> transfers;
-  const auto stream = [&options](const Quantity& quantity, const std::string& name) {
-    std::vector<double> values = quantity_draws(quantity, options.seed, name, options.draws);
-    values.insert(values.begin(), quantity.value.p50);
-    return values;
-  };
-  for (const Transfer& t : plan.transfers) {
-    transfers.push_back({t.from, t.to, stream(t.date.days, t.name + " date"), stream(t.gpus, t.name + " gpus"),
-                         stream(t.transit_days, t.name + " transit days")});
-    for (double& day : transfers.back().day) day -= double(plan.start.time_since_epoch().count());
-  }
-  return transfers;
-}
-
-// Transfers of one column: GPUs that are still to be taken out, and those on the road.
-class Moves {
- public:
-  Moves(const std::vector<TransferDraws>& transfers, size_t column) : transfers_(transfers), column_(column) {
-    for (const TransferDraws& t : transfers) left_.push_back(t.gpus[column]);
-  }
-  void apply(int day, std::deque<SiteColumn>& sites) {
-    for (size_t t = 0; t < transfers_.size(); ++t) {
-      const TransferDraws& transfer = transfers_[t];
-      if (transfer.day[column_] >= day + 1 || left_[t] <= 0) continue;
-      const double given = sites[transfer.from].give(left_[t]);
-      left_[t] -= given;
-      if (given > 0) road_.push_back({transfer.to, day + int(std::max(transfer.transit_days[column_], 0.0)), given});
-    }
-    std::erase_if(road_, [&](const OnTheRoad& lot) {
-      if (lot.arrives <= day) sites[lot.to].receive(lot.gpus);
-      return lot.arrives <= day;
-    });
-  }
-
- private:
-  struct OnTheRoad {
-    size_t to;
-    int arrives;
-    double gpus;
-  };
-  const std::vector<TransferDraws>& transfers_;
-  size_t column_;
-  std::vector<double> left_;
-  std::vector<OnTheRoad> road_;
-};
-
 // All sites of one column, in step with each other; returns the most GPUs that were stored on a day.
 double run_column(int column, int days, const Sites& sites, const std::vector<TransferDraws>& transfers,
                   std::vector<RowColumns>& rows) {
@@ -159,6 +105,7 @@ std::vector<double> run_columns(const Plan& plan, const RunOptions& options, con
   for (int worker = 1; worker < workers; ++worker) pool.emplace_back(work, worker);
   work(0);
   for (std::thread& thread : pool) thread.join();
+  if (options.progress) options.progress(1);
   return most_stored;
 }
 

@@ -9,40 +9,6 @@
 namespace farscale {
 namespace {
 
-struct Scale {
-  double factor;
-  const char* prefix;
-};
-
-Scale scale_of(double value) {
-  for (const Scale& scale : {Scale{1e12, "T"}, Scale{1e9, "G"}, Scale{1e6, "M"}, Scale{1e3, "k"}})
-    if (std::abs(value) >= 0.9995 * scale.factor) return scale;
-  return {1, ""};
-}
-
-std::string digits(double value) {
-  const double size = std::abs(value);
-  if (size >= 99.95 || size == 0) return fmt::format("{:.0f}", value);
-  return size >= 9.995 ? fmt::format("{:.1f}", value) : fmt::format("{:.2f}", value);
-}
-
-bool is_point(const Estimate& value) { return value.p05 == value.p95; }
-
-// "3.41 M (2.90–4.10)"; "to" where a minus would meet the dash; the unit after the range when the middle is 0.
-std::string range_of(const Estimate& value, double factor, const std::string& unit) {
-  const std::string space = unit.empty() ? "" : " " + unit;
-  if (is_point(value)) return digits(value.p50 / factor) + space;
-  const std::string range = fmt::format("{}{}{}", digits(value.p05 / factor),
-                                        value.p05 < 0 || value.p95 < 0 ? " to " : "–", digits(value.p95 / factor));
-  if (value.p50 == 0) return fmt::format("0 ({}{})", range, space);
-  return fmt::format("{}{} ({})", digits(value.p50 / factor), space, range);
-}
-
-std::string count_range(const Estimate& value) {
-  if (is_point(value)) return format_count(value.p50);
-  return fmt::format("{} ({}–{})", format_count(value.p50), format_count(value.p05), format_count(value.p95));
-}
-
 std::string header_text(const PlanReport& report) {
   const Plan& plan = report.plan;
   std::string text = fmt::format("{}: {}\n", plan.name, plan.title);
@@ -178,39 +144,6 @@ std::string evidence_text(const PlanReport& report, bool in_full) {
 }
 
 }  // namespace
-
-std::string about_count(double count) {
-  const double unit = std::pow(10.0, std::floor(std::log10(std::max(count, 1.0))) - 1);
-  return format_count(std::round(count / unit) * unit);
-}
-
-std::string si_range(const Estimate& value, const std::string& unit) {
-  const Scale scale = scale_of(value.p50 != 0 ? value.p50 : value.p95);
-  return range_of(value, scale.factor, scale.prefix + unit);
-}
-
-std::string usd_range(const Estimate& value) {
-  if (std::abs(value.p50) >= 0.9995e9) return range_of(value, 1e9, "billion USD");
-  if (std::abs(value.p50) >= 0.9995e6) return range_of(value, 1e6, "million USD");
-  return std::abs(value.p50) >= 0.9995e4 ? range_of(value, 1e3, "thousand USD") : range_of(value, 1, "USD");
-}
-
-std::string percent_range(const Estimate& value) { return range_of(value, 0.01, "%"); }
-
-std::string time_range(const Estimate& value_s) {
-  if (value_s.p50 >= 172800) return range_of(value_s, 86400, "d");
-  if (value_s.p50 >= 7200) return range_of(value_s, 3600, "h");
-  return value_s.p50 >= 120 ? range_of(value_s, 60, "min") : range_of(value_s, 1, "s");
-}
-
-std::string date_range(const Plan& plan, const Estimate& days) {
-  const auto text = [&plan](double day) {
-    if (day >= plan.days()) return "not by " + iso_date(plan.end);
-    return iso_date(plan.start + std::chrono::days(int(day)));
-  };
-  if (text(days.p05) == text(days.p95)) return text(days.p50);
-  return fmt::format("{} ({} to {})", text(days.p50), text(days.p05), text(days.p95));
-}
 
 std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
   const JobReport& job = site.job;
