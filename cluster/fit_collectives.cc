@@ -20,19 +20,21 @@ constexpr double kKnots[] = {65536.0, 1048576.0, 16777216.0, 268435456.0};  // w
 struct Observation {
   const Record* record;
   int ranks;
+  bool several_hosts;
   double bytes, time_s;
 };
 
 std::map<CollectiveKind, std::vector<Observation>> by_kind(const std::vector<Run>& runs) {
   std::map<CollectiveKind, std::vector<Observation>> all;
   for (const Run& run : runs) {
+    const bool several_hosts = std::set<std::string>(run.hosts.begin(), run.hosts.end()).size() > 1;
     for (const Record* record : usable(run)) {
       if (!record->problem || !std::holds_alternative<CollectiveProblem>(*record->problem) || record->samples_s.empty())
         continue;
       const auto& problem = std::get<CollectiveProblem>(*record->problem);
       const double time_s = median(record->samples_s);
       if (problem.ranks < 2 || time_s <= 0) continue;
-      all[problem.kind].push_back({record, problem.ranks, double(problem.bytes), time_s});
+      all[problem.kind].push_back({record, problem.ranks, several_hosts, double(problem.bytes), time_s});
     }
   }
   return all;
@@ -99,6 +101,21 @@ Attempt attempt(CollectiveKind kind, const std::vector<Observation>& all, bool r
   return result;
 }
 
+// Bus bandwidth at large sizes of one tier: inside a host or across several; `otherwise` where no record tells it.
+Quantity link_rate(CollectiveKind kind, std::vector<Observation> all, bool several_hosts, double otherwise) {
+  std::erase_if(all, [&](const Observation& one) { return one.several_hosts != several_hosts; });
+  if (all.size() < 3) {
+    return {{otherwise * 0.9, otherwise, otherwise * 1.1}, Evidence::kMeasured, "measured: all-reduce records"};
+  }
+  const bool several = std::any_of(all.begin(), all.end(), [&](auto& one) { return one.ranks != all.front().ranks; });
+  const Attempt fit = attempt(kind, all, true, several);
+  const double rate = 1 / std::max(fit.fit.s_per_byte.back(), 1e-30), reach = std::exp(1.645 * fit.fit.log_sigma);
+  return {
+      {rate / reach, rate, rate * reach},
+      Evidence::kMeasured,
+      fmt::format("measured: {} all-reduce records {}", all.size(), several_hosts ? "across hosts" : "in one host")};
+}
+
 }  // namespace
 
 void fit_collectives(const std::vector<Run>& runs, FitReport& report) {
@@ -136,9 +153,8 @@ void fit_collectives(const std::vector<Run>& runs, FitReport& report) {
                      format_percent(best.fit.log_sigma)),
          Evidence::kMeasured, fmt::format("{} records of {}", all.size(), runs.front().path)});
     if (kind == CollectiveKind::kAllReduce) {
-      model.scale_up_bytes_per_s = {
-          {rate * 0.9, rate, rate * 1.1}, Evidence::kMeasured, "measured: all-reduce records"};
-      model.nic_bytes_per_s = model.scale_up_bytes_per_s;
+      model.scale_up_bytes_per_s = link_rate(kind, all, false, rate);
+      model.nic_bytes_per_s = link_rate(kind, all, true, rate);
     }
   }
   if (model.collective_fits.empty()) {

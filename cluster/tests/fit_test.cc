@@ -75,6 +75,20 @@ TEST(Fit, RecoversRatesLatencyAndBandwidth) {
   for (const Residual& one : report.residuals) EXPECT_LT(std::abs(one.error()), 0.2) << one.record;
 }
 
+TEST(Fit, TheTiersHaveRatesOfTheirOwn) {
+  farscale::Run across = synthetic(8);
+  for (size_t i = 0; i < across.hosts.size(); i += 2) across.hosts[i].push_back('2');
+  for (Record& record : across.records) {
+    for (double& one : record.samples_s) one *= record.family == "collective" ? 3 : 1;
+  }
+  const FitReport report = fit_model({synthetic(4), synthetic(8), across});
+  const Quantity &inside = report.model.scale_up_bytes_per_s, &outside = report.model.nic_bytes_per_s;
+  EXPECT_NEAR(inside.value.p50 / kLink, 1, 0.1);
+  EXPECT_NEAR(outside.value.p50 * 3 / kLink, 1, 0.1);
+  EXPECT_LT(inside.value.p05, inside.value.p50);
+  EXPECT_THAT(outside.source, testing::HasSubstr("across hosts"));
+}
+
 TEST(Fit, HostModelSaysSo) {
   const FitReport report = fit_model({synthetic(2)});
   EXPECT_EQ(report.model.kind, "host");
