@@ -157,10 +157,8 @@ Choice Predictor::reference_of(const Choice& choice, int64_t gpus, int64_t* refe
   Choice reference = choice;
   while (least < gpus) {
     reference.layout.dp = least / model;
-    if (gpus % least == 0 || layout.zero_stage == 0) {
-      const double capacity = machine_.data().memory_bytes.value.p50;
-      if (capacity <= 0 || options_.ignore_memory || profile(reference).memory_bytes <= capacity) break;
-    }
+    const double capacity = machine_.data().memory_bytes.value.p50;
+    if (capacity <= 0 || options_.ignore_memory || profile(reference).memory_bytes <= capacity) break;
     least *= 2;
   }
   *reference_gpus = std::min(least, gpus);
@@ -214,6 +212,13 @@ void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
     prediction.warnings.push_back(fmt::format("{}: needs {} a GPU, {} has {} ({} of them usable)", choice.str(),
                                               format_si(step.memory_bytes, "B"), machine.name, format_si(capacity, "B"),
                                               format_si(usable_bytes(machine), "B")));
+  }
+  constexpr int64_t kEven = 8;
+  if (options_.layout == "auto" && choice.layout.zero_stage > 0 && prediction.gpus > kEven &&
+      prediction.gpus % kEven != 0) {
+    prediction.warnings.push_back(fmt::format("few layouts divide {} GPUs: {} would allow tensor and pipeline splits",
+                                              format_count(double(prediction.gpus)),
+                                              format_count(double(prediction.gpus / kEven * kEven))));
   }
   for (const CollectiveNote& note : communication_notes(prediction.gpus)) {
     if (note.holds) continue;

@@ -114,6 +114,11 @@ void print_text(Predictor& predictor, const PredictAnswer& answer) {
   print_table(answer.rows, answer.workload.sample_unit(), noun);
   if (answer.explain) {
     for (const PredictRow& row : answer.rows) print_explanation(predictor, row.prediction, noun);
+  } else {
+    const Prediction& last = answer.rows.back().prediction;
+    fmt::print("least sure on {} {}: {}, {} of the step time from its 5th to its 95th percentile\n",
+               format_count(double(last.gpus)), noun, last.largest_uncertainty,
+               format_percent(last.largest_uncertainty_share));
   }
   print_evidence(answer.rows);
 }

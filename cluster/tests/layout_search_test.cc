@@ -111,6 +111,12 @@ TEST_F(Search, NothingFitsNamesTheLeast) {
       testing::AllOf(testing::HasSubstr("does not fit"), testing::HasSubstr("a GPU"), testing::HasSubstr("usable")));
 }
 
+TEST_F(Search, OddNumbersOfGpusSaySo) {
+  EXPECT_THAT(predict(large_, machine_, 4099, options_).warnings, testing::Contains(testing::HasSubstr("4,096")));
+  EXPECT_THAT(predict(large_, machine_, 4096, options_).warnings,
+              testing::Not(testing::Contains(testing::HasSubstr("divide"))));
+}
+
 TEST_F(Search, ABudgetOfMemoryChangesTheLayout) {
   const Workload workload = load_workload("llama3-8b");
   const auto with = [&](double bytes) {

@@ -77,6 +77,15 @@ TEST_F(Predict, GpusChangeTheAnswer) {
   EXPECT_EQ(at(8).scaling_efficiency.p50, 1);
 }
 
+// Of a layout that shards over all ranks too, whatever the number of GPUs divides by.
+TEST_F(Predict, EfficiencyIsAgainstTheSmallestThatRuns) {
+  options_.layout = "tp=8 pp=8 zero=1 accum=64";
+  options_.ignore_memory = true;
+  const Prediction p = predict(load_workload("gpt3-175b"), machine_, 64 * 781, options_);
+  EXPECT_LT(p.scaling_efficiency.p50, 0.995);
+  EXPECT_GT(p.scaling_efficiency.p50, 0.5);
+}
+
 TEST_F(Predict, OneGpuDoesNotCommunicate) {
   const Prediction p = at(1);
   EXPECT_EQ(p.breakdown_s.exposed_comm, 0);
