@@ -36,7 +36,7 @@ std::string plan_colour(size_t plan) { return kPlanColours[plan % kPlanColours.s
 using Field = Estimate TimelineRow::*;
 
 Curve curve_of(const PlanReport& report, Field field, const std::string& colour) {
-  Curve curve{.colour = colour};
+  Curve curve{.colour = colour, .points = {}};
   for (const TimelineRow& row : report.timeline) {
     const Estimate& value = row.*field;
     curve.points.push_back({day_of(row.date), value.p05, value.p50, value.p95});
@@ -44,9 +44,13 @@ Curve curve_of(const PlanReport& report, Field field, const std::string& colour)
   return curve;
 }
 
+// Colours that come round again are dashed.
 std::vector<Curve> curves_of(const std::vector<PlanReport>& reports, Field field) {
   std::vector<Curve> curves;
-  for (size_t i = 0; i < reports.size(); ++i) curves.push_back(curve_of(reports[i], field, plan_colour(i)));
+  for (size_t i = 0; i < reports.size(); ++i) {
+    curves.push_back(curve_of(reports[i], field, plan_colour(i)));
+    curves.back().dashed = i >= kPlanColours.size();
+  }
   return curves;
 }
 
@@ -108,7 +112,8 @@ void draw_fleets(Canvas& canvas, const std::vector<PlanReport>& reports, const S
   std::vector<LegendEntry> legend;
   for (size_t i = 0; i < reports.size(); ++i) {
     canvas.curve(panel, curves[i], 0.18);
-    legend.push_back({reports[i].plan.name, plan_colour(i), LegendEntry::kLine});
+    legend.push_back(
+        {reports[i].plan.name, plan_colour(i), curves[i].dashed ? LegendEntry::kDashes : LegendEntry::kLine});
   }
   canvas.legend(panel, legend);
 }
@@ -150,6 +155,11 @@ std::string subtitle(const std::vector<PlanReport>& reports) {
   std::string text = reports.size() == 1
                          ? fmt::format("{} · trains {} · ", report.plan.name, report.plan.training.workload)
                          : std::string();
+  const auto trains_otherwise = [&report](const PlanReport& other) {
+    return other.plan.training.workload != report.plan.training.workload;
+  };
+  if (std::any_of(reports.begin(), reports.end(), trains_otherwise))
+    text += "they train different workloads, whose samples do not compare · ";
   if (report.options.draws == 0) return text + "one nominal run, every figure at its median";
   return text + fmt::format("lines: median of {} draws; bands: 5th to 95th percentile{}", report.options.draws,
                             report.options.events ? "; every failure and repair played" : "");

@@ -232,7 +232,7 @@ DelayAnswer answer_delay(const PlanReport& report, int days, const MachineSource
   const auto difference = [&](Total total, double sign) {
     std::vector<double> columns = then.outcomes[size_t(total)].columns;
     for (size_t c = 0; c < columns.size(); ++c)
-      columns[c] = sign * (columns[c] - report.outcomes[size_t(total)].columns[c]);
+      columns[c] = sign * (columns[c] - report.outcomes[size_t(total)].columns[c]) + 0.0;  // no -0
     return estimate_of(columns);
   };
   answer.samples_lost = difference(Total::kSamples, -1);

@@ -50,7 +50,7 @@ TimelineRow row_of(const Plan& plan, const RowColumns& row, const RowColumns* mo
   std::vector<double> goodput, in_month = row.samples;  // goodput of the worlds in which something trains already
   for (size_t c = 0; c < row.samples_per_s.size(); ++c)
     if (row.samples_per_s[c] > 0 || c == 0)
-      goodput.push_back(row.samples_per_s[c] > 0 ? row.delivered_per_s[c] / row.samples_per_s[c] : 0);
+      goodput.push_back(row.samples_per_s[c] > 0 ? row.progress_per_s[c] / row.samples_per_s[c] : 0);
   for (size_t c = 0; month_before && c < in_month.size(); ++c) in_month[c] -= month_before->samples[c];
   return {.date = plan.start + std::chrono::days(row.day),
           .delivered = estimate_of(row.delivered),

@@ -95,7 +95,7 @@ void SiteColumn::play_failures(const SiteDay& state, double excess) {
 }
 
 void SiteColumn::train(int day) {
-  samples_per_s_ = delivered_per_s_ = 0;
+  samples_per_s_ = progress_per_s_ = kept_per_s_ = 0;
   for (const Share& share : shares_) {
     if (share.gpus <= 0) continue;
     const double running = share.count * share.curve->samples_per_s(column_, share.gpus);
@@ -103,7 +103,8 @@ void SiteColumn::train(int day) {
     if (share.job >= 0) kept_per_s *= progress(share, kept_per_s * kDay_s, day);
     if (share.job >= 0 && !run_.site_jobs()[size_t(share.job)].is_of_plan) continue;
     samples_per_s_ += running;
-    delivered_per_s_ += kept_per_s;
+    progress_per_s_ += running * share.kept;
+    kept_per_s_ += kept_per_s;
   }
 }
 
@@ -127,7 +128,7 @@ void SiteColumn::add_totals(int day, const SiteDay& state, double excess) {
   const double powered = state.powered - spares * (1 - run_.figures().spare_power(column_));
   power_mw_ = std::max(powered, 0.0) * watts_ / 1e6;
   const double days = run_.plan().days();
-  total(Total::kSamples) += delivered_per_s_ * kDay_s;
+  total(Total::kSamples) += kept_per_s_ * kDay_s;
   total(Total::kServiceGpuDays) += state.in_service;
   total(Total::kIdleGpuDays) += state.idle();
   total(Total::kStoredGpuDays) += state.stored;
@@ -155,7 +156,7 @@ void SiteColumn::add_row(RowColumns& row) const {
   row.in_service[c] += state.in_service;
   row.power_mw[c] += power_mw_;
   row.samples_per_s[c] += samples_per_s_;
-  row.delivered_per_s[c] += delivered_per_s_;
+  row.progress_per_s[c] += progress_per_s_;
   row.samples[c] += sum(Total::kSamples);
   row.cost_usd[c] += figures.delivered_capital_usd(column_, day_) + figures.rent_usd(column_, day_) +
                      sum(Total::kEnergyMwh) * 1000 * figures.usd_per_kwh(column_);

@@ -56,7 +56,7 @@ class SiteColumn {
   std::vector<Memo> memos_;
   double watts_;
   int day_ = 0;
-  double power_mw_ = 0, samples_per_s_ = 0, delivered_per_s_ = 0;  // today, of the plan's workload
+  double power_mw_ = 0, samples_per_s_ = 0, progress_per_s_ = 0, kept_per_s_ = 0;  // today, of the plan's workload
   SiteRun::ColumnResult result_;
 };
 

@@ -34,7 +34,7 @@ DeliveryOptions delivery_options(const Plan& plan, const RunOptions& options) {
 
 RowColumns::RowColumns(int on_day, bool is_month_end, size_t columns) : day(on_day), month_end(is_month_end) {
   for (auto* field :
-       {&delivered, &stored, &installed, &in_service, &power_mw, &samples_per_s, &delivered_per_s, &samples, &cost_usd})
+       {&delivered, &stored, &installed, &in_service, &power_mw, &samples_per_s, &progress_per_s, &samples, &cost_usd})
     field->assign(columns, 0.0);
 }
 

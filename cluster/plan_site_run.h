@@ -10,11 +10,11 @@
 
 namespace farscale {
 
-// Fields of a timeline row, one value a column, summed over the sites.
+// Fields of a timeline row, one value a column, summed over the sites; progress_per_s is samples_per_s times goodput.
 struct RowColumns {
   int day = 0;
   bool month_end = false;
-  std::vector<double> delivered, stored, installed, in_service, power_mw, samples_per_s, delivered_per_s, samples,
+  std::vector<double> delivered, stored, installed, in_service, power_mw, samples_per_s, progress_per_s, samples,
       cost_usd;
   RowColumns(int on_day, bool is_month_end, size_t columns);
 };

@@ -144,6 +144,7 @@ TEST(PlanBatch, TheCriticalBatchLimitsWhatALargerJobGives) {
   const PlanReport limited = run_plan(plan, {.draws = 0}, steady_machine);
   EXPECT_NEAR(total(limited, Total::kSamples) / free, 0.5, 0.005);
   EXPECT_NEAR(limited.sites[0].job.useful_share.p50, 0.5, 0.005);
+  EXPECT_NEAR(limited.timeline.back().goodput.p50, 1, 1e-6);  // another axis
   plan.training.jobs = 4;
   EXPECT_NEAR(total(run_plan(plan, {.draws = 0}, steady_machine), Total::kSamples) / free, 0.8, 0.005);
 }
