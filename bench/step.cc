@@ -60,31 +60,39 @@ bool take_rounds(const Case& item, Lab& lab, StepRun& run, const std::vector<Ste
   }
 }
 
+// Rounds of traffic that last longer than this does, also when it is slowed down to half by them.
+int64_t rounds_beside(double alone_s, double traffic_s) {
+  if (traffic_s <= 0) return 0;
+  return std::clamp<int64_t>(std::llround(std::ceil(2 * alone_s / traffic_s)), 1, kMostRounds);
+}
+
 // Each class of kernel run on its own: alone and, where there is traffic, with enough of it beside to last until the
 // class is done.
-bool take_classes(StepRun& run, const StepSeries& steps, std::vector<ClassSeries>& classes, Record& record) {
+bool take_classes(StepRun& run, std::vector<ClassSeries>& classes, Record& record) {
+  std::string failure;
+  double traffic_s = 0;  // of one round at its fastest: rather too many rounds than too few
+  for (int i = 0; i < kClassRuns && failure.empty(); ++i) {
+    const StepTiming traffic = run.time_traffic();
+    traffic_s = i == 0 ? traffic.total_s : std::min(traffic_s, traffic.total_s);
+    failure = traffic.failure;
+  }
   for (KernelClass kind : run.classes()) {
     ClassSeries& series = classes.emplace_back();
     series.kind = kind;
-    for (int i = 0; i < kClassRuns; ++i) {
+    for (int i = 0; i < kClassRuns && failure.empty(); ++i) {
       const StepTiming alone = run.time_class(kind);
-      int64_t rounds = 0;
-      if (!steps.communication.empty() && median(steps.communication) > 0) {
-        // Twice: compute slows down beside it.
-        rounds = std::clamp<int64_t>(std::llround(std::ceil(2 * alone.total_s / median(steps.communication))), 1,
-                                     kMostRounds);
-      }
-      const StepTiming beside = rounds > 0 ? run.time_class(kind, rounds) : alone;
-      if (!alone.failure.empty() || !beside.failure.empty()) {
-        fail(record, alone.failure.empty() ? beside.failure : alone.failure);
-        return false;
-      }
       series.alone.push_back(alone.total_s);
       series.own.push_back(alone.own.total_s);
-      if (rounds > 0) series.beside.push_back(beside.total_s);
+      failure = alone.failure;
+      const int64_t rounds = rounds_beside(alone.total_s, traffic_s);
+      if (rounds == 0 || !failure.empty()) continue;
+      const StepTiming beside = run.time_class(kind, rounds);
+      series.beside.push_back(beside.total_s);
+      failure = beside.failure;
     }
   }
-  return true;
+  if (!failure.empty()) fail(record, failure);
+  return failure.empty();
 }
 
 // The best rate of a square GEMM that takes some milliseconds, the largest of all ranks.
@@ -137,7 +145,7 @@ void measure_step(const Case& item, Lab& lab, Record& record) {
   StepSeries series;
   std::vector<ClassSeries> classes;
   if (!take_rounds(item, lab, run, modes, series, record)) return;
-  if (!take_classes(run, series, classes, record)) return;
+  if (!take_classes(run, classes, record)) return;
   keep_step(lab, attempt.plan, peak, series, classes, record);
   for (const auto& [key, value] : lab.backend.telemetry()) {
     if (std::isfinite(value)) record.telemetry[key] = value;

@@ -248,14 +248,24 @@ StepTiming StepRun::time(StepMode mode) {
   return timed([&] { return run(mode); });
 }
 
-void StepRun::all_traffic() {
+void StepRun::one_round() {
   for (const Message& bucket : plan_.buckets) operations_[bucket.problem]->run(*communication_);
   for (const Gather& gather : plan_.gathers) operations_[gather.problem]->run(*communication_);
 }
 
+StepTiming StepRun::time_traffic() {
+  if (plan_.buckets.empty() && plan_.gathers.empty()) return {};
+  return timed([&]() -> OwnStep {
+    const double start_s = lab_.clock();
+    one_round();
+    communication_->synchronize();
+    return {.total_s = lab_.clock() - start_s};
+  });
+}
+
 StepTiming StepRun::time_class(KernelClass kind, int64_t rounds) {
   return timed([&]() -> OwnStep {
-    for (int64_t i = 0; i < rounds; ++i) all_traffic();
+    for (int64_t i = 0; i < rounds; ++i) one_round();
     const double start_s = lab_.clock();
     for (const Launch& one : plan_.launches) {
       if (one.kind == kind) launch(one);

@@ -51,7 +51,10 @@ class StepRun {
   // One step on all ranks together, from a barrier.
   StepTiming time(StepMode mode);
 
-  // Only the launches of one class, in order, and of `rounds` rounds of all traffic beside them: total_s is until the
+  // One round of what the communication queue carries, on its own; 0 s where that is nothing.
+  StepTiming time_traffic();
+
+  // Only the launches of one class, in order, and `rounds` rounds of that traffic beside them: total_s is until the
   // class is done.
   StepTiming time_class(KernelClass kind, int64_t rounds = 0);
 
@@ -70,7 +73,7 @@ class StepRun {
   void release(size_t at, Cursor& cursor);
   void block(size_t at, Cursor& cursor);
   void launch(const Launch& launch);
-  void all_traffic();
+  void one_round();
   OperationSettings settings_for(size_t problem) const;
   bool verify_one(size_t problem, Record& record, RecordVerdict& worst);
   std::vector<double> work_per_problem() const;
