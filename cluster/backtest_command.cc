@@ -1,5 +1,6 @@
 // The backtest command: fit on the small rows of each published series, predict the large ones, print the errors.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <cmath>
@@ -73,16 +74,26 @@ json to_json(const BacktestReport& report) {
   return document;
 }
 
+std::string shortened(const std::string& text) {
+  constexpr size_t kMost = 64;
+  if (text.size() <= kMost) return text;
+  size_t cut = kMost - 1;
+  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0u) == 0x80u) --cut;  // not inside a character
+  return text.substr(0, cut) + "…";
+}
+
+// "vision_scaling.csv:12"
+std::string file_and_line(const BacktestRow& row) { return row.where.substr(row.where.rfind('/') + 1); }
+
 std::string signed_percent(double share) { return fmt::format("{:+.1f} %", 100 * share); }
 
 void print_rows(const BacktestReport& report) {
   TextTable table(
       {"series", "GPUs", "fitted on", "measured", "predicted", "90 % range", "error", "linear", "two constants"});
   for (const BacktestRow& row : report.rows) {
-    std::string fitted;
-    for (const int64_t gpus : row.fitted_on_gpus) fitted += fmt::format("{}{}", fitted.empty() ? "" : ",", gpus);
-    const std::string series = row.bytes > 0 ? fmt::format("{} {}", row.series, format_bytes(row.bytes)) : row.series;
-    table.add({series, format_count(double(row.gpus)), fitted, format_seconds(row.measured_s),
+    const std::string size = row.bytes > 0 ? " " + format_bytes(row.bytes) : "";
+    table.add({shortened(row.series) + size, format_count(double(row.gpus)),
+               fmt::format("{}", fmt::join(row.fitted_on_gpus, ",")), format_seconds(row.measured_s),
                format_seconds(row.predicted_s),
                fmt::format("{} … {}", format_seconds(row.low_s), format_seconds(row.high_s)),
                signed_percent(row.error()) + (row.outlier ? " outlier" : ""),
@@ -131,9 +142,9 @@ void print_worst(const std::vector<BacktestGroup>& groups) {
       if (!series.insert(row.series).second) continue;
       // Steps that contradict their own series need no other reason; for collectives the source's warning is one.
       const std::string what = row.outlier && row.bytes == 0 ? "contradicts its own series" : row.reason;
-      table.add({fmt::format("{} {}", row.where.substr(row.where.rfind('/') + 1), row.series.substr(0, 60)),
-                 format_count(double(row.gpus)), format_seconds(row.measured_s), format_seconds(row.predicted_s),
-                 signed_percent(row.error()), (row.outlier ? "outlier: " : "") + what});
+      table.add({fmt::format("{} {}", file_and_line(row), shortened(row.series)), format_count(double(row.gpus)),
+                 format_seconds(row.measured_s), format_seconds(row.predicted_s), signed_percent(row.error()),
+                 (row.outlier ? "outlier: " : "") + what});
     }
   }
   fmt::print("\n{}", table.str());
@@ -143,12 +154,12 @@ void print_summary(const BacktestReport& report) {
   const std::vector<BacktestGroup> groups = groups_of(report);
   print_classes(groups);
   print_worst(groups);
-  size_t outliers = 0;
-  for (const BacktestRow& row : report.rows) outliers += size_t(row.outlier);
-  if (outliers > 0) {
-    fmt::print(
-        "\n{} rows lie more than six sigmas from their prediction (\"outlier\" above): counted in every figure\n",
-        outliers);
+  fmt::print("\n");
+  for (const BacktestRow& row : report.rows) {
+    if (!row.outlier) continue;
+    fmt::print("outlier, counted in every figure: {} {} at {} GPUs: {} measured, {} predicted\n", file_and_line(row),
+               shortened(row.series), format_count(double(row.gpus)), format_seconds(row.measured_s),
+               format_seconds(row.predicted_s));
   }
   for (const std::string& note : report.notes) fmt::print("note: {}\n", note);
 }

@@ -119,7 +119,8 @@ Fabric fabric_of(const std::string& system, int64_t gpus_per_node) {
   const std::string hardware = normalised_hardware(system);
   fabric.gpu = hardware.substr(0, hardware.rfind(' '));
   fabric.domain = gpus_per_node;
-  if (const auto m = find(text, R"(nvl(\d+))")) fabric.domain = std::stoll((*m)[1]);
+  const auto told = find(text, R"(nvl(\d+))");
+  if (told) fabric.domain = std::stoll((*told)[1]);
   fabric.software_transport = text.find("efa") != std::string::npos || text.find("tcpx") != std::string::npos;
   fabric.boosted = !fabric.gpu.starts_with("MI");
   const double named = named_gbits(text, double(gpus_per_node)) * 1e9 / 8 / double(gpus_per_node);
@@ -130,6 +131,8 @@ Fabric fabric_of(const std::string& system, int64_t gpus_per_node) {
   if (const std::string shipped = shipped_like(hardware); !shipped.empty()) {
     const Machine::Data machine = load_hardware(shipped).data();
     const CollectiveConstants& c = machine.collectives;
+    constexpr int64_t kNode = 8;  // larger domains span nodes: racks
+    if (!told && machine.scale_up_domain > kNode) fabric.domain = machine.scale_up_domain;
     const Quantity& share = machine.reduces_in_switch ? c.switch_share : c.ring_share;
     fabric.in_domain_bytes_per_s = machine.scale_up_bytes_per_s.value.p50 * share.value.p50;
     if (!fabric.named_rate) card = machine.nic_bytes_per_s.value.p50;
