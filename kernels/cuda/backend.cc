@@ -6,12 +6,17 @@
 #include <cstdlib>
 #include <exception>
 #include <optional>
+#include <utility>
 
 #include "kernels/cuda/call.h"
 #include "kernels/cuda/collective.h"
 #include "kernels/cuda/communicators.h"
+#include "kernels/cuda/arena.h"
+#include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gemm.h"
+#include "kernels/cuda/graph.h"
+#include "kernels/cuda/input.h"
 #include "kernels/cuda/memory.h"
 #include "kernels/cuda/nvml_library.h"
 
@@ -61,7 +66,14 @@ class CudaBackend final : public Backend {
     return std::make_unique<QueueEvent>();
   }
   double time_s(Operation& operation, Queue& queue, int64_t runs) override;
-  Telemetry telemetry() override { return nvml_ ? nvml_->sample() : Telemetry{}; }
+  Prepared prepare_input(int64_t bytes) override;
+  Maybe<std::unique_ptr<Arena>> make_arena(const std::vector<Problem>& problems) override;
+  Maybe<std::unique_ptr<Recording>> record_graph(Queue& queue, const std::function<void()>& enqueue) override;
+  // What was read during the last time_s(), once; then what is now.
+  Telemetry telemetry() override {
+    if (during_) return *std::exchange(during_, std::nullopt);
+    return nvml_ ? nvml_->sample() : Telemetry{};
+  }
 
  private:
   Prepared prepare(const GemmProblem& problem, const OperationSettings& settings);
@@ -76,10 +88,12 @@ class CudaBackend final : public Backend {
   Device device_;
   std::unique_ptr<Nvml> nvml_;
   std::string no_telemetry_;
+  std::optional<Telemetry> during_;
   mutable std::optional<Maybe<std::shared_ptr<const Blas>>> blas_;
   mutable std::optional<Maybe<std::shared_ptr<const Nccl>>> nccl_;
   Communicators communicators_;
   TunedGemms tuned_;
+  std::unique_ptr<Convolutions> convolutions_ = make_convolutions();
 };
 
 const Maybe<std::shared_ptr<const Blas>>& CudaBackend::blas() const {
@@ -147,7 +161,7 @@ Prepared CudaBackend::prepare(const Problem& problem, const OperationSettings& s
     if (const auto* gemm = std::get_if<GemmProblem>(&problem)) return prepare(*gemm, settings);
     if (const auto* memory = std::get_if<MemoryProblem>(&problem)) return prepare_memory(*memory, settings, device_);
     if (const auto* collective = std::get_if<CollectiveProblem>(&problem)) return prepare(*collective, settings);
-    return Prepared::absent("convolutions are not implemented");
+    return convolutions_->prepare(std::get<ConvolutionProblem>(problem), settings, device_);
   } catch (const OutOfDeviceMemory& error) {
     return Prepared::absent(fmt::format("does not fit: {}", error.what()));
   }
@@ -173,11 +187,38 @@ Prepared CudaBackend::prepare(const CollectiveProblem& problem, const OperationS
                              .shared_gpus = communicators_.shared_gpus()});
 }
 
+Prepared CudaBackend::prepare_input(int64_t bytes) {
+  device_.use();
+  try {
+    return cuda::prepare_input(bytes, device_);
+  } catch (const OutOfDeviceMemory& error) {
+    return Prepared::absent(fmt::format("does not fit: {}", error.what()));
+  }
+}
+
+Maybe<std::unique_ptr<Arena>> CudaBackend::make_arena(const std::vector<Problem>& problems) {
+  device_.use();
+  try {
+    return std::unique_ptr<Arena>(std::make_unique<CudaArena>(CudaArena::sizes(problems, device_), device_));
+  } catch (const OutOfDeviceMemory& error) {
+    return Maybe<std::unique_ptr<Arena>>::absent(fmt::format("does not fit: {}", error.what()));
+  }
+}
+
+Maybe<std::unique_ptr<Recording>> CudaBackend::record_graph(Queue& queue, const std::function<void()>& enqueue) {
+  device_.use();
+  auto* ours = dynamic_cast<CudaQueue*>(&queue);
+  if (ours == nullptr) throw InputError("a queue of another backend was given to the CUDA backend");
+  return cuda::record_graph(*ours, enqueue);
+}
+
 double CudaBackend::time_s(Operation& operation, Queue& queue, int64_t runs) {
   device_.use();
   auto* ours = dynamic_cast<CudaQueue*>(&queue);
   if (ours == nullptr) throw InputError("a queue of another backend was given to the CUDA backend");
-  return ours->time_s(operation, runs);
+  return ours->time_s(operation, runs, [this] {
+    if (nvml_) during_ = nvml_->sample();
+  });
 }
 
 }  // namespace
