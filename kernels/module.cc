@@ -121,6 +121,7 @@ std::string executable_folder() {
 std::string data_folder(const std::string& name) {
   std::vector<fs::path> roots;
   if (const char* data = std::getenv("FARSCALE_DATA")) roots.emplace_back(data);
+  roots.emplace_back(fs::path(executable_folder()) / "share" / "farscale");  // a bundle's
   roots.emplace_back(fs::path(executable_folder()).parent_path() / "share" / "farscale");
   roots.emplace_back(FARSCALE_SOURCE_DIR);
   for (const fs::path& root : roots) {

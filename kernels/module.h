@@ -20,7 +20,7 @@ Maybe<std::unique_ptr<Backend>> open_backend(const std::string& name, World& wor
 std::unique_ptr<World> open_world();
 
 // Folder of the running executable, and the folder of shipped data `name` ("workloads", "cluster/plans"): looked for in
-// $FARSCALE_DATA, the source tree the program was built from, and ../share/farscale beside the executable.
+// $FARSCALE_DATA, share/farscale and ../share/farscale beside the executable, and the source tree it was built from.
 std::string executable_folder();
 std::string data_folder(const std::string& name);
 

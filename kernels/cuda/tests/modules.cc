@@ -85,12 +85,13 @@ class ThreadWorld final : public World {
 }  // namespace
 
 Maybe<std::unique_ptr<Backend>> open_module_here(const std::string& name, World& world) {
-  ::setenv("FARSCALE_MODULE_PATH", FARSCALE_BINARY_DIR, 1);
+  ::setenv("FARSCALE_MODULE_PATH", FARSCALE_BINARY_DIR, 0);  // a bundle's modules lie elsewhere, and it says where
   return open_backend(name, world);
 }
 
 const fake::Controls* fake_controls() {
-  const std::string path = std::string(FARSCALE_BINARY_DIR) + "/farscale-fake.so";
+  const char* folder = std::getenv("FARSCALE_MODULE_PATH");
+  const std::string path = std::string(folder != nullptr ? folder : FARSCALE_BINARY_DIR) + "/farscale-fake.so";
   if (!std::filesystem::exists(path)) return nullptr;
   void* module = ::dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);  // stays open, as the program keeps its modules
   if (module == nullptr) return nullptr;
