@@ -180,7 +180,7 @@ void note_nodes(const std::vector<Guess>& guesses, BacktestReport& report) {
 }  // namespace
 
 void backtest_collectives(const CsvTable& table, const BacktestOptions& options, BacktestReport& report) {
-  std::vector<Curve> curves = read_curves(table);
+  std::vector<Curve> curves = read_curves(table, &report.notes);
   if (options.background) add_background(curves);
   std::vector<Guess> guesses;
   for (const Curve& curve : curves) guess_sizes(curve, guesses);

@@ -2,11 +2,15 @@
 #include "cluster/backtest_curves.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <Eigen/Dense>
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <map>
+#include <optional>
+#include <set>
 
 #include "kernels/problem.h"
 
@@ -19,12 +23,24 @@ constexpr double kFreedom = 4;          // of their Student-t
 constexpr size_t kCount = LawValues::kCount;
 using Values = std::array<double, kCount>;
 
-CollectiveKind kind_of(const std::string& name) {
-  if (name.starts_with("alltoall")) return CollectiveKind::kAllToAll;
-  for (const CollectiveKind kind : kCollectiveKinds) {
-    if (name == farscale::name(kind)) return kind;
+std::string letters(std::string_view text) {
+  std::string kept;
+  for (const char c : text) {
+    if (std::isalpha(static_cast<unsigned char>(c))) kept += char(std::tolower(static_cast<unsigned char>(c)));
   }
-  return CollectiveKind::kAllReduce;
+  return kept;
+}
+
+// "all_reduce", "AllReduce" and "all-reduce" alike; what a table adds behind a name ("alltoall/all_gather(unsure)")
+// does not count.
+std::optional<CollectiveKind> kind_of(const std::string& text) {
+  constexpr CollectiveKind kWithLaw[] = {CollectiveKind::kAllReduce, CollectiveKind::kReduceScatter,
+                                         CollectiveKind::kAllGather, CollectiveKind::kAllToAll};
+  const std::string wanted = letters(text);
+  for (const CollectiveKind kind : kWithLaw) {
+    if (wanted.starts_with(letters(farscale::name(kind)))) return kind;
+  }
+  return std::nullopt;
 }
 
 // A note that warns of its row ("UNHEALTHY example: …", "poster reports this as slow"), up to its first stop.
@@ -73,15 +89,21 @@ Eigen::Matrix<double, kCount, 1> slopes(const Values& v, const Curve& curve, dou
 
 }  // namespace
 
-std::vector<Curve> read_curves(const CsvTable& table) {
+std::vector<Curve> read_curves(const CsvTable& table, std::vector<std::string>* notes) {
   table.expect_columns({"system", "gpus", "collective", "bytes", "time_us", "busbw_gb_s"});
   std::map<std::string, Curve> curves;
   std::vector<std::string> order;
+  std::set<std::string> unknown;
   for (size_t i = 0; i < table.rows(); ++i) {
     const auto bytes = table.maybe_number(i, "bytes", 1, 1e15);
     const auto gpus = table.maybe_number(i, "gpus", 1, 1e9);
     if (!bytes || !gpus || *gpus < 2) continue;
-    const CollectiveKind kind = kind_of(table.text(i, "collective"));
+    const std::optional<CollectiveKind> known = kind_of(table.text(i, "collective"));
+    if (!known) {
+      unknown.insert(table.text(i, "collective"));
+      continue;
+    }
+    const CollectiveKind kind = *known;
     double time_s = table.maybe_number(i, "time_us", 0, 1e12).value_or(0) * 1e-6;
     const double bus = table.maybe_number(i, "busbw_gb_s", 0, 1e9).value_or(0) * 1e9;
     if (time_s <= 0 && bus > 0) time_s = bus_factor(kind, int64_t(*gpus)) * *bytes / bus;
@@ -99,6 +121,9 @@ std::vector<Curve> read_curves(const CsvTable& table) {
                      .points = {}};
     }
     curves[key].points.push_back({*bytes, time_s, table.where(i), doubt_in(table.text_or(i, "notes", ""))});
+  }
+  if (notes != nullptr && !unknown.empty()) {
+    notes->push_back(fmt::format("{}: no law for {}: its rows are left out", table.path(), fmt::join(unknown, ", ")));
   }
   std::vector<Curve> all;
   for (const std::string& key : order) {

@@ -38,8 +38,9 @@ struct Curve {
   bool one_domain() const { return gpus <= fabric.domain; }
 };
 
-// Throws InputError for missing columns and for numbers that cannot be; rows without a size or a time are left out.
-std::vector<Curve> read_curves(const CsvTable& table);
+// Throws InputError for missing columns and for numbers that cannot be; rows without a size or a time are left out,
+// and collectives that no law describes, with a note.
+std::vector<Curve> read_curves(const CsvTable& table, std::vector<std::string>* notes = nullptr);
 
 // Time at `bytes` through known points: straight in log time over log size; beyond the ends by the last two points
 // (time cannot fall with size, nor grow faster than size).

@@ -97,6 +97,19 @@ TEST(Law, GrowsWithRanksAndFallsWithBandwidth) {
   }
 }
 
+TEST(Curves, NamesOfCollectivesMeetAndUnknownOnesAreNoted) {
+  const std::string header = "system,nodes,gpus_per_node,gpus,collective,bytes,time_us,busbw_gb_s\n";
+  std::vector<std::string> notes;
+  const std::vector<Curve> curves = read_curves(
+      parse_csv(header + "a,1,8,8,AllReduce,1000,10,\na,1,8,8,reduce-scatter,1000,10,\na,1,8,8,sendrecv,1000,10,\n",
+                "t.csv"),
+      &notes);
+  ASSERT_EQ(curves.size(), 2u);
+  EXPECT_EQ(curves[0].kind, CollectiveKind::kAllReduce);
+  EXPECT_EQ(curves[1].kind, CollectiveKind::kReduceScatter);
+  EXPECT_THAT(notes, testing::ElementsAre(testing::HasSubstr("sendrecv")));
+}
+
 TEST(Through, IsExactOnKnownSizesAndMonotonic) {
   const std::vector<CurvePoint> known = {{1e6, 1e-4, "", ""}, {4e6, 1.5e-4, "", ""}, {16e6, 4e-4, "", ""}};
   for (const CurvePoint& point : known) EXPECT_NEAR(through(known, point.bytes) / point.time_s, 1, 1e-9);
