@@ -121,6 +121,10 @@ PlanMachine machine_at(const Site& site, Workload workload, const Machine& machi
                                 const PredictOptions& options) { return shared->with(options).sensitivities(gpus); }};
 }
 
+DeliveryOptions DeliveryOptions::of(const Plan& plan, int draws, uint64_t seed) {
+  return {.layout = plan.training.layout, .draws = draws, .seed = seed, .critical_batch = plan.training.critical_batch};
+}
+
 MachineSource remembering(const MachineSource& machines) {
   const auto known = std::make_shared<std::map<std::string, PlanMachine>>();
   return [machines, known](const std::string& workload, const Site& site) {
@@ -177,8 +181,7 @@ void DeliveryCurve::draw_failures(const FailureModel& failures, const DeliveryOp
   failures_.insert(failures_.begin(), median_failures(failures));
   for (FailureDraw& draw : failures_) draw.replica_nodes = replica_nodes_;
   if (!options.critical_batch) return;
-  critical_batch_ = quantity_draws(*options.critical_batch, options.seed, "critical batch", options.draws);
-  critical_batch_.insert(critical_batch_.begin(), options.critical_batch->value.p50);
+  critical_batch_ = column_values(*options.critical_batch, options.seed, "critical batch", options.draws);
 }
 
 void DeliveryCurve::add_size(double log_gpus, double share, size_t lower, size_t upper) {

@@ -37,6 +37,8 @@ struct DeliveryOptions {
   int draws = 1000;  // 0: only the nominal column
   uint64_t seed = 1;
   std::optional<Quantity> critical_batch;  // samples a step; see useful_share
+
+  static DeliveryOptions of(const Plan& plan, int draws, uint64_t seed);  // what the plan's own training asks for
 };
 
 // A power of two of nodes to round job sizes to, at most a 64th of them: workloads that are split over tensors and

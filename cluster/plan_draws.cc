@@ -49,6 +49,12 @@ std::vector<double> quantity_draws(const Quantity& quantity, uint64_t seed, std:
   return draws;
 }
 
+std::vector<double> column_values(const Quantity& quantity, uint64_t seed, std::string_view name, int count) {
+  std::vector<double> values = quantity_draws(quantity, seed, name, count);
+  values.insert(values.begin(), quantity.value.p50);
+  return values;
+}
+
 Estimate percentiles(std::vector<double>& draws) {
   if (draws.empty()) return {};
   return {quantile_in_place(draws, 0.05), quantile_in_place(draws, 0.50), quantile_in_place(draws, 0.95)};

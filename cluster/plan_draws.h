@@ -17,6 +17,9 @@ std::vector<double> uniform_draws(uint64_t seed, std::string_view name, int coun
 // The same as values of a quantity. A quantity without a range gives its value every time.
 std::vector<double> quantity_draws(const Quantity& quantity, uint64_t seed, std::string_view name, int count);
 
+// The columns of a plan: the median first, then `count` draws.
+std::vector<double> column_values(const Quantity& quantity, uint64_t seed, std::string_view name, int count);
+
 // The 5th, 50th and 95th percentile of draws; reorders them. Zeros for none.
 Estimate percentiles(std::vector<double>& draws);
 

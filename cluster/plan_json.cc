@@ -68,6 +68,7 @@ Json job_json(const JobReport& job) {
           {"binding", job.prediction.binding},
           {"mtbf_s", estimate(job.goodput.mtbf_s)},
           {"goodput", estimate(job.goodput.goodput)},
+          {"goodput_linear_cross_check", number(job.linear_goodput)},
           {"checkpoint_interval_s", estimate(job.goodput.checkpoint_interval_s)},
           {"kept_samples_per_s", estimate(job.delivered_per_s)},
           {"one_job_kept_samples_per_s", estimate(job.one_job_delivered_per_s)},

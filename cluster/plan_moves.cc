@@ -10,9 +10,7 @@ namespace farscale {
 std::vector<TransferDraws> transfer_draws(const Plan& plan, const RunOptions& options) {
   std::vector<TransferDraws> transfers;
   const auto stream = [&options](const Quantity& quantity, const std::string& name) {
-    std::vector<double> values = quantity_draws(quantity, options.seed, name, options.draws);
-    values.insert(values.begin(), quantity.value.p50);
-    return values;
+    return column_values(quantity, options.seed, name, options.draws);
   };
   for (const Transfer& t : plan.transfers) {
     transfers.push_back({t.from, t.to, stream(t.date.days, t.name + " date"), stream(t.gpus, t.name + " gpus"),

@@ -61,9 +61,7 @@ double least_gpus(const DeliveryCurve& curve, int column, double rate, double le
 }
 
 std::vector<double> spares_of(const Plan& plan, const RunOptions& options) {
-  std::vector<double> spare = quantity_draws(plan.training.spare_share, options.seed, "spare share", options.draws);
-  spare.insert(spare.begin(), plan.training.spare_share.value.p50);
-  return spare;
+  return column_values(plan.training.spare_share, options.seed, "spare share", options.draws);
 }
 
 // Another workload than the plan's has a layout of its own.
@@ -72,10 +70,9 @@ std::string layout_for(const Plan& plan, const std::string& workload) {
 }
 
 DeliveryOptions curve_options(const Plan& plan, const std::string& workload, const RunOptions& options) {
-  return {.layout = layout_for(plan, workload),
-          .draws = options.draws,
-          .seed = options.seed,
-          .critical_batch = plan.training.critical_batch};
+  DeliveryOptions asked = DeliveryOptions::of(plan, options.draws, options.seed);
+  asked.layout = layout_for(plan, workload);
+  return asked;
 }
 
 // What costs most at the largest useful job, in words.
@@ -187,10 +184,8 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
     throw InputError(
         fmt::format("--budget: nothing is bought for {} in plan {}: expected a [[delivery]] with usd_per_gpu",
                     plan.sites[index].name, plan.name));
-  const auto column = [&](const Quantity& quantity, const std::string& name) {
-    std::vector<double> values = quantity_draws(quantity, options.seed, name, options.draws);
-    values.insert(values.begin(), quantity.value.p50);
-    return values;
+  const auto column = [&options](const Quantity& quantity, const std::string& name) {
+    return column_values(quantity, options.seed, name, options.draws);
   };
   const std::vector<double> price = column(bought->usd_per_gpu, "price of " + plan.sites[index].hardware);
   const std::vector<double> share = column(plan.prices.vendor_share, "vendor share");

@@ -84,10 +84,11 @@ struct JobReport {
   double training_gpus = 0;  // less hot spares
   int64_t jobs = 1;
   int64_t job_gpus = 0;
-  Prediction prediction;     // of one job
-  GoodputEstimate goodput;   // of one job
-  Estimate samples_per_s;    // all jobs, while they run
-  Estimate delivered_per_s;  // times goodput
+  Prediction prediction;      // of one job
+  GoodputEstimate goodput;    // of one job
+  double linear_goodput = 0;  // Meta's linear form at the medians: a cross-check where failures are rare
+  Estimate samples_per_s;     // all jobs, while they run
+  Estimate delivered_per_s;   // times goodput
   double best_job_gpus = 0;
   double near_best_gpus = 0;         // a job of this size keeps 90 % of what the best one keeps
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit

@@ -105,9 +105,7 @@ void SiteFigures::read_pipeline(const Site& site) {
 }
 
 SiteFigures::Stream SiteFigures::stream(const Quantity& quantity, const std::string& name) const {
-  Stream values = quantity_draws(quantity, seed_, name, draws_);
-  values.insert(values.begin(), quantity.value.p50);
-  return values;
+  return column_values(quantity, seed_, name, draws_);
 }
 
 SiteFigures::Stream SiteFigures::day_stream(const PlanDate& date, const std::string& name) const {

@@ -17,19 +17,6 @@ Evidence weakest_of(const std::vector<EvidenceLine>& lines) {
   return evidence;
 }
 
-std::vector<double> stream_of(const Quantity& quantity, const RunOptions& options, const std::string& name) {
-  std::vector<double> values = quantity_draws(quantity, options.seed, name, options.draws);
-  values.insert(values.begin(), quantity.value.p50);
-  return values;
-}
-
-DeliveryOptions delivery_options(const Plan& plan, const RunOptions& options) {
-  return {.layout = plan.training.layout,
-          .draws = options.draws,
-          .seed = options.seed,
-          .critical_batch = plan.training.critical_batch};
-}
-
 }  // namespace
 
 RowColumns::RowColumns(int on_day, bool is_month_end, size_t columns) : day(on_day), month_end(is_month_end) {
@@ -45,8 +32,9 @@ SiteRun::SiteRun(const Plan& plan, size_t index, const RunOptions& options, cons
       options_(options),
       machine_(machines(plan.training.workload, site_)),
       figures_(plan, index, machine_.node_power_w, machine_.gpus_per_node, options.draws, options.seed),
-      curve_(machine_, plan.failures, std::max(figures_.most_gpus(), 1.0), delivery_options(plan, options)),
-      spare_share_(stream_of(plan.training.spare_share, options, "spare share")) {
+      curve_(machine_, plan.failures, std::max(figures_.most_gpus(), 1.0),
+             DeliveryOptions::of(plan, options.draws, options.seed)),
+      spare_share_(column_values(plan.training.spare_share, options.seed, "spare share", options.draws)) {
   read_jobs(machines);
   for (Outcome& outcome : outcomes_) outcome.columns.assign(columns(), 0.0);
   target_day_.columns.assign(columns(), double(plan.days()));
@@ -58,15 +46,18 @@ void SiteRun::read_jobs(const MachineSource& machines) {
     if (job.site != index_) continue;
     SiteJob site_job{.job = &job, .curve = &curve_, .is_of_plan = job.workload == plan_.training.workload};
     if (!site_job.is_of_plan) {
-      DeliveryOptions asked = delivery_options(plan_, options_);
+      DeliveryOptions asked = DeliveryOptions::of(plan_, options_.draws, options_.seed);
       asked.layout = "auto";
       other_curves_.push_back(std::make_unique<DeliveryCurve>(machines(job.workload, site_), plan_.failures,
                                                               std::max(figures_.most_gpus(), 1.0), asked));
       site_job.curve = other_curves_.back().get();
     }
-    if (job.samples) site_job.samples = stream_of(*job.samples, options_, job.name + " samples");
-    if (job.gpu_hours) site_job.gpu_hours = stream_of(*job.gpu_hours, options_, job.name + " GPU-hours");
-    if (job.most_gpus) site_job.most_gpus = stream_of(*job.most_gpus, options_, job.name + " most GPUs");
+    if (job.samples)
+      site_job.samples = column_values(*job.samples, options_.seed, job.name + " samples", options_.draws);
+    if (job.gpu_hours)
+      site_job.gpu_hours = column_values(*job.gpu_hours, options_.seed, job.name + " GPU-hours", options_.draws);
+    if (job.most_gpus)
+      site_job.most_gpus = column_values(*job.most_gpus, options_.seed, job.name + " most GPUs", options_.draws);
     for (Outcome* outcome : {&site_job.done_day, &site_job.kept, &site_job.used_hours})
       outcome->columns.assign(columns(), 0.0);
     jobs_.push_back(std::move(site_job));
@@ -150,6 +141,10 @@ JobReport SiteRun::job() const {
   job.job_gpus = job.prediction.gpus;
   job.goodput = job_goodput(plan_.failures, job.job_gpus, node, std::max(options_.draws, 100), options_.seed,
                             curve_.failures(0).replica_nodes);
+  const FailureDraw& failures = curve_.failures(0);
+  const double job_nodes = nodes_of(double(job.job_gpus), node);
+  job.linear_goodput = linear_goodput(failures.stop_mtbf_s(job_nodes), failures.checkpoint_of_job_s(job_nodes),
+                                      failures.restart_of_job_s(job_nodes), failures.best_interval_s(job_nodes));
   job.batch = curve_.batch(double(job.job_gpus));
   job.best_job_gpus = curve_.best_job_gpus();
   job.near_best_gpus = curve_.near_best_gpus();
