@@ -120,14 +120,15 @@ CostLine sharp(const LinkValues& links, const Path& path) {
 
 // Two levels: scatter inside, the algorithm `across` on one share of the data, gather inside. `sides` 2 for an
 // all-reduce (scatter and gather), 1 for either alone.
-CostLine two_levels(const LinkValues& links, const Path& path, const CostLine& across, double sides) {
+CostLine two_levels(const LinkValues& links, const Path& path, const CostLine& across, double sides, size_t protocol) {
   const CollectiveConstants& c = *links.constants;
   const double others = path.per_domain - 1;
   CostLine line = across;
-  line.algorithm = across.algorithm == kRingNames[kPlain] ? "hierarchical, ring" : "hierarchical, tree";
-  line.alpha_s += links.latency_scale * sides * others * c.ring.scale_up_s[kPlain];
+  line.algorithm = across.algorithm == kRingNames[protocol] ? "hierarchical, ring" : "hierarchical, tree";
+  line.alpha_s += links.latency_scale * sides * others * c.ring.scale_up_s[protocol];
   // Every rank has its own card for its share, up to as many as a collective keeps busy.
-  line.s_per_byte = sides * others / path.per_domain / path.inside_bytes_per_s + across.s_per_byte / path.per_domain;
+  const double inside = path.inside_bytes_per_s * c.ring_protocol[protocol];
+  line.s_per_byte = sides * others / path.per_domain / inside + across.s_per_byte / path.per_domain;
   line.plateau_bytes *= path.per_domain;
   line.one_line_bytes *= path.per_domain;
   line.least_bytes *= path.per_domain;
@@ -149,8 +150,10 @@ void add_all_reduce(CollectiveCost& cost, const LinkValues& links, const Path& p
   if (links.prior == CollectivePrior::kSharp && path.domains > 1) cost.add(sharp(links, path));
   if (links.prior == CollectivePrior::kHierarchical && path.domains > 1 && path.per_domain > 1) {
     const Path peers = peers_of(path);
-    cost.add(two_levels(links, path, tree(links, peers, kPlain), 2));
-    cost.add(two_levels(links, path, ring(links, peers, 2, kPlain), 2));
+    for (size_t protocol = kProtocols; protocol-- > 0;) {
+      cost.add(two_levels(links, path, tree(links, peers, protocol), 2, protocol));
+      cost.add(two_levels(links, path, ring(links, peers, 2, protocol), 2, protocol));
+    }
   }
   for (size_t protocol = kProtocols; protocol-- > 0;) cost.add(tree(links, path, protocol));
   for (size_t protocol = kProtocols; protocol-- > 0;) cost.add(ring(links, path, 2, protocol));
@@ -174,7 +177,9 @@ void add_one_way(CollectiveCost& cost, CollectiveKind kind, const LinkValues& li
   if (kind == CollectiveKind::kBroadcast) return;
   if (path.domains > 1 && path.per_domain == 1) cost.add(pat(links, path));
   if (links.prior == CollectivePrior::kHierarchical && path.domains > 1 && path.per_domain > 1) {
-    cost.add(two_levels(links, path, ring(links, peers_of(path), 1, kPlain), 1));
+    for (size_t protocol = kProtocols; protocol-- > 0;) {
+      cost.add(two_levels(links, path, ring(links, peers_of(path), 1, protocol), 1, protocol));
+    }
   }
   if (path.switch_bytes_per_s > 0 && path.domains == 1) {
     cost.add({.algorithm = "switch",

@@ -93,7 +93,7 @@ class CollectiveCost {
   bool empty() const { return count_ == 0; }
 
  private:
-  static constexpr size_t kMost = 12;
+  static constexpr size_t kMost = 16;
   std::array<CostLine, kMost> lines_{};
   size_t count_ = 0;
   // Segments of a fitted curve.

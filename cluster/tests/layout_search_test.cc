@@ -6,20 +6,11 @@
 
 #include "cluster/machine.h"
 #include "cluster/predictor.h"
+#include "cluster/tests/message_of.h"
 #include "kernels/error.h"
 
 namespace farscale {
 namespace {
-
-template <typename Work>
-std::string message_of(const Work& work) {
-  try {
-    work();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 class Search : public testing::Test {
  protected:

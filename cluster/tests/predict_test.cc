@@ -10,6 +10,7 @@
 #include "cluster/collective_model.h"
 #include "cluster/machine.h"
 #include "cluster/predictor.h"
+#include "cluster/tests/message_of.h"
 #include "kernels/error.h"
 
 namespace farscale {
@@ -23,16 +24,6 @@ Machine changed(const Machine& machine, const std::function<void(Machine::Data&)
 
 void scale(Quantity& quantity, double factor) {
   quantity.value = {quantity.value.p05 * factor, quantity.value.p50 * factor, quantity.value.p95 * factor};
-}
-
-template <typename Work>
-std::string message_of(const Work& work) {
-  try {
-    work();
-  } catch (const InputError& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 class Predict : public testing::Test {
