@@ -30,7 +30,7 @@ std::vector<Record> run_steps(int ranks, const StepEntry& entry,
     const Workload workload = load_workload("resnet50");
     const auto state = std::make_shared<FakeState>();
     state->behaviour = {
-        .flops_per_s = 1e12, .bytes_per_s = 1e12, .bus_bytes_per_s = 1e11, .latency_s = 1e-6, .memory_bytes = 1e12};
+        .flops_per_s = 1e12, .bytes_per_s = 1e12, .bus_bytes_per_s = 1e9, .latency_s = 1e-6, .memory_bytes = 1e12};
     behave(world.rank(), state->behaviour);
     const auto backend = fake_backend(state);
     Lab lab{
@@ -163,7 +163,8 @@ TEST(StepCase, GraphsAreTimedBesideEagerSteps) {
 
 TEST(StepCase, ZeroRunsOnEveryRank) {
   for (const char* layout : {"zero=1", "zero=2", "zero=3", "sync_bn=1", "ckpt=1"}) {
-    const auto records = run_steps(4, {.scale = 64, .layout = layout}, [](int, FakeBehaviour&) {});
+    const auto records =
+        run_steps(4, {.scale = 64, .layout = layout}, [](int, FakeBehaviour& b) { b.bus_bytes_per_s = 1e8; });
     EXPECT_EQ(records[3].status, Status::kOk) << layout << ": " << records[3].reason;
     EXPECT_THAT(records[3].settings.at("layout"), HasSubstr(layout));
     EXPECT_THAT(records[3].name, HasSubstr("/scale_64/4ranks"));
