@@ -51,6 +51,36 @@ std::string doubt_in(const std::string& notes) {
   return "";
 }
 
+// Size and time of a row; none when the row does not tell both.
+std::optional<CurvePoint> read_point(const CsvTable& table, size_t row, CollectiveKind kind, int64_t gpus) {
+  const auto bytes = table.maybe_number(row, "bytes", 1, 1e15);
+  if (!bytes) return std::nullopt;
+  double time_s = table.maybe_number(row, "time_us", 0, 1e12).value_or(0) * 1e-6;
+  const double bus = table.maybe_number(row, "busbw_gb_s", 0, 1e9).value_or(0) * 1e9;
+  if (time_s <= 0 && bus > 0) time_s = bus_factor(kind, gpus) * *bytes / bus;
+  if (time_s <= 0) return std::nullopt;
+  return CurvePoint{*bytes, time_s, table.where(row), doubt_in(table.text_or(row, "notes", ""))};
+}
+
+// The curve that a row belongs to, without its points.
+Curve read_curve(const CsvTable& table, size_t row, CollectiveKind kind, int64_t gpus) {
+  const int64_t per_node =
+      table.has("gpus_per_node") ? int64_t(table.maybe_number(row, "gpus_per_node", 1, 1e6).value_or(8)) : 8;
+  return {.system = table.text(row, "system"),
+          .collective = table.text(row, "collective"),
+          .kind = kind,
+          .fabric = fabric_of(table.text(row, "system"), per_node),
+          .gpus = gpus,
+          .points = {}};
+}
+
+void keep_one_a_size(std::vector<CurvePoint>& points) {
+  const auto smaller = [](const CurvePoint& a, const CurvePoint& b) { return a.bytes < b.bytes; };
+  const auto same = [](const CurvePoint& a, const CurvePoint& b) { return a.bytes == b.bytes; };
+  std::stable_sort(points.begin(), points.end(), smaller);
+  points.erase(std::unique(points.begin(), points.end(), same), points.end());
+}
+
 // What a double binary tree gains over a ring where few domains load the cards less.
 double boost(const Curve& curve) {
   if (!curve.fabric.boosted || curve.kind != CollectiveKind::kAllReduce) return 1;
@@ -91,49 +121,28 @@ Eigen::Matrix<double, kCount, 1> slopes(const Values& v, const Curve& curve, dou
 
 std::vector<Curve> read_curves(const CsvTable& table, std::vector<std::string>* notes) {
   table.expect_columns({"system", "gpus", "collective", "bytes", "time_us", "busbw_gb_s"});
-  std::map<std::string, Curve> curves;
-  std::vector<std::string> order;
+  std::map<std::string, size_t> places;
+  std::vector<Curve> all;
   std::set<std::string> unknown;
   for (size_t i = 0; i < table.rows(); ++i) {
-    const auto bytes = table.maybe_number(i, "bytes", 1, 1e15);
     const auto gpus = table.maybe_number(i, "gpus", 1, 1e9);
-    if (!bytes || !gpus || *gpus < 2) continue;
-    const std::optional<CollectiveKind> known = kind_of(table.text(i, "collective"));
-    if (!known) {
+    if (!gpus || *gpus < 2) continue;
+    const std::optional<CollectiveKind> kind = kind_of(table.text(i, "collective"));
+    if (!kind) {
       unknown.insert(table.text(i, "collective"));
       continue;
     }
-    const CollectiveKind kind = *known;
-    double time_s = table.maybe_number(i, "time_us", 0, 1e12).value_or(0) * 1e-6;
-    const double bus = table.maybe_number(i, "busbw_gb_s", 0, 1e9).value_or(0) * 1e9;
-    if (time_s <= 0 && bus > 0) time_s = bus_factor(kind, int64_t(*gpus)) * *bytes / bus;
-    if (time_s <= 0) continue;
+    const std::optional<CurvePoint> point = read_point(table, i, *kind, int64_t(*gpus));
+    if (!point) continue;
     const std::string key = fmt::format("{} {} {}", table.text(i, "system"), table.text(i, "collective"), *gpus);
-    if (!curves.contains(key)) {
-      order.push_back(key);
-      const int64_t per_node =
-          table.has("gpus_per_node") ? int64_t(table.maybe_number(i, "gpus_per_node", 1, 1e6).value_or(8)) : 8;
-      curves[key] = {.system = table.text(i, "system"),
-                     .collective = table.text(i, "collective"),
-                     .kind = kind,
-                     .fabric = fabric_of(table.text(i, "system"), per_node),
-                     .gpus = int64_t(*gpus),
-                     .points = {}};
-    }
-    curves[key].points.push_back({*bytes, time_s, table.where(i), doubt_in(table.text_or(i, "notes", ""))});
+    const auto [place, fresh] = places.try_emplace(key, all.size());
+    if (fresh) all.push_back(read_curve(table, i, *kind, int64_t(*gpus)));
+    all[place->second].points.push_back(*point);
   }
   if (notes != nullptr && !unknown.empty()) {
     notes->push_back(fmt::format("{}: no law for {}: its rows are left out", table.path(), fmt::join(unknown, ", ")));
   }
-  std::vector<Curve> all;
-  for (const std::string& key : order) {
-    std::vector<CurvePoint>& points = curves[key].points;
-    const auto smaller = [](const CurvePoint& a, const CurvePoint& b) { return a.bytes < b.bytes; };
-    const auto same = [](const CurvePoint& a, const CurvePoint& b) { return a.bytes == b.bytes; };
-    std::stable_sort(points.begin(), points.end(), smaller);
-    points.erase(std::unique(points.begin(), points.end(), same), points.end());
-    all.push_back(std::move(curves[key]));
-  }
+  for (Curve& curve : all) keep_one_a_size(curve.points);
   return all;
 }
 
