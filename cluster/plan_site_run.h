@@ -35,7 +35,7 @@ class SiteRun {
   SiteReport report();  // once all columns are run
 
   const Plan& plan() const { return plan_; }
-  const Site& site() const { return site_; }
+  size_t index() const { return index_; }
   const RunOptions& options() const { return options_; }
   const SiteFigures& figures() const { return figures_; }
   const DeliveryCurve& curve() const { return curve_; }

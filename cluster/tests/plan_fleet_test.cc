@@ -59,6 +59,18 @@ TEST(PlanEvents, FewHandsLeaveFewerInService) {
   EXPECT_EQ(few.timeline.back().bottleneck, Bottleneck::kRepair);
 }
 
+TEST(PlanEvents, SitesFailApart) {
+  Plan plan = steady_fleet();
+  plan.sites.push_back(plan.sites[0]);
+  plan.sites[1].name = "twin";
+  plan.deliveries.push_back(plan.deliveries[0]);
+  plan.deliveries[1].site = 1;
+  const PlanReport report = run_plan(plan, {.draws = 0, .events = true}, steady_machine);
+  const auto failures = [&](size_t site) { return report.sites[site].outcomes[size_t(Total::kFailures)].columns[0]; };
+  EXPECT_NE(failures(0), failures(1));
+  EXPECT_NEAR(failures(0) / failures(1), 1, 0.2);
+}
+
 TEST(PlanEvents, InfantMortalityCostsGoodput) {
   Plan plan = steady_fleet();
   const double before = total(run_plan(plan, {.draws = 0}, steady_machine), Total::kSamples);
