@@ -106,17 +106,21 @@ class Suite(unittest.TestCase):
 
     def test_whole_run_on_the_fake(self):
         build = pathlib.Path(os.environ.get("FARSCALE_BUILD", "/nowhere"))
-        if not (build / "farscale-fake.so").exists() or not (build / "farscale").exists():
-            self.skipTest("farscale or farscale-fake.so was not built in FARSCALE_BUILD")
-        with tempfile.TemporaryDirectory() as folder:
-            suite = pathlib.Path(folder) / "small.toml"
-            suite.write_text(SUITE, encoding="utf-8")
-            done = self.run_suite(folder + "/out", FARSCALE_GPU_BACKEND="fake", FARSCALE_GPU_SUITE=str(suite),
+        files = {"farscale": "farscale", "farscale-fake.so": "farscale-fake.so", "farscale-cuda.so": "farscale-fake.so",
+                 "cuda_test": "kernels/cuda/cuda_test"}
+        if not all((build / file).exists() for file in files.values()):
+            self.skipTest("farscale, farscale-fake.so or cuda_test was not built in FARSCALE_BUILD")
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            for link, file in files.items():
+                (folder / link).symlink_to(build / file)
+            (folder / "small.toml").write_text(SUITE, encoding="utf-8")
+            done = self.run_suite(name + "/out", FARSCALE_BUILD=name, FARSCALE_GPU_SUITE=name + "/small.toml",
                                   FARSCALE_GPU_TESTS="Absence.*")
             self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
             self.assertRegex(done.stdout, r"\n\d+ passed, 0 failed\n$")
             self.assertIn("gemm/bf16/nn/16x16x16", done.stdout)
-            self.assertTrue((pathlib.Path(folder) / "out" / "node.json").exists())
+            self.assertTrue((folder / "out" / "node.json").exists())
 
 
 if __name__ == "__main__":
