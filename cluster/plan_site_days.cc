@@ -22,7 +22,7 @@ SiteColumn::SiteColumn(const SiteRun& run, int column)
     draw_ = run.figures().draw(column, options.events);
     pipeline_.emplace(draw_, run.plan().days());
   }
-  constexpr uint64_t kApart = 0x9e3779b97f4a7c15ULL;  // sites fail independently of each other
+  constexpr uint64_t kApart = 0xd1342543de82ef95ULL;  // sites fail independently of each other
   if (options.events) history_.emplace(fleet_, options.seed * 1000003 + uint64_t(column) + run.index() * kApart);
   result_.jobs.assign(run.site_jobs().size(), {.done_day = double(run.plan().days())});
   result_.target_day = total(Total::kCompleteDay) = run.plan().days();
