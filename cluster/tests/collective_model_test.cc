@@ -62,7 +62,7 @@ TEST_F(Forms, ReduceScatterHasNoTree) {
 TEST_F(Forms, TwoLevelsAreTheirParts) {
   links_.prior = CollectivePrior::kHierarchical;
   const Group group{4096, 8};
-  const CostLine& line = all_reduce(group).line("hierarchical, ring");
+  const CostLine line = all_reduce(group).line("hierarchical, ring");
   // Scatter and gather inside 8 ranks at 360 GB/s, a ring of 512 peers on an eighth of the data at 45 GB/s a card.
   EXPECT_NEAR(line.s_per_byte, 2 * 7.0 / 8 / 360e9 + 2 * 511.0 / 512 / 8 / 45e9, 1e-15);
   EXPECT_NEAR(1e6 * line.alpha_s, 8.4 + 2 * 511 * 14 + 2 * 7 * 3.4, 1e-6);
