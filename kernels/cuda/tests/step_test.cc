@@ -1,6 +1,4 @@
 // What a training step needs of the module beside its kernels: graphs over both streams, inputs, memory that is shared.
-#include <set>
-
 #include "kernels/cuda/tests/modules.h"
 
 namespace farscale::cuda_test {
@@ -115,85 +113,6 @@ TEST_F(StepParts, ProductsShareTheArena) {
   EXPECT_TRUE(operations.back()->verify().correct);
   fake_->set_memory(int64_t{10} << 20);
   EXPECT_FALSE(backend->make_arena(problems)) << "an arena that does not fit is a reason";
-}
-
-// What a step does with the module, in small: an arena, a convolution in each pass, an input, a graph over two queues.
-// What could not be prepared is told by its reason.
-std::string small_step(World& world) {
-  std::string story;
-  auto opened = open_module_here("fake", world);
-  if (!opened) return opened.reason();
-  Backend& backend = **opened;
-  std::vector<Problem> problems;
-  for (const ConvolutionPass pass : kConvolutionPasses) {
-    problems.emplace_back(ConvolutionProblem{
-        .pass = pass, .images = 1, .height = 4, .width = 4, .channels = 2, .filters = 2, .kernel = 3, .groups = 2});
-  }
-  auto arena = backend.make_arena(problems);
-  if (!arena) return arena.reason();
-  std::vector<std::unique_ptr<Operation>> operations;
-  const auto keep = [&](Maybe<std::unique_ptr<Operation>> operation) {
-    if (operation) operations.push_back(std::move(*operation));
-    if (!operation) story += operation.reason() + "\n";
-  };
-  for (const Problem& problem : problems) keep(backend.prepare(problem, {.cold = false, .arena = arena->get()}));
-  keep(backend.prepare_input(64));
-  const auto compute = backend.open_queue(QueueRole::kCompute);
-  const auto communication = backend.open_queue(QueueRole::kCommunication);
-  const auto begun = backend.make_event(), done = backend.make_event();
-  for (const auto& operation : operations) {
-    const Verdict verdict = operation->verify();
-    if (!verdict.correct) story += "wrong: " + verdict.detail + "\n";
-    operation->run(*compute);
-    for (const auto& [key, fact] : operation->details()) story += key == "first_failure" ? fact + "\n" : "";
-  }
-  compute->synchronize();
-  auto graph = backend.record_graph(*compute, [&] {
-    compute->record(*begun);
-    communication->wait_for(*begun);
-    for (const auto& operation : operations) operation->run(*communication);
-    communication->record(*done);
-    compute->wait_for(*done);
-  });
-  (*graph)->launch(*compute);
-  compute->synchronize();
-  return story;
-}
-
-// Every call of it is made to fail once: nothing leaks, and what is thrown or told names the call.
-TEST_F(StepParts, EveryCallCanFail) {
-  ASSERT_EQ(small_step(*world_), "");
-  const int64_t calls = fake_->calls();
-  ASSERT_GT(calls, 150);
-  std::set<std::string> failed;
-  for (int64_t n = 1; n <= calls; ++n) {
-    fake_->reset();
-    fake_->fail_call(n);
-    std::string story;
-    try {
-      story = small_step(*world_);
-    } catch (const Error& error) {
-      story = error.what();
-    }
-    const std::string call = fake_->failed_call();
-    failed.insert(call);
-    ASSERT_STREQ(fake_->alive(), "") << "leaked when call " << n << ", " << call << ", failed\n" << story;
-    // Closing calls report what an earlier call did wrong; the rest of the module's calls are fault_test.cc's business.
-    const bool ours = call.starts_with("cudnn") || call.starts_with("cudaGraph") || call.starts_with("cudaStreamB") ||
-                      call.starts_with("cudaStreamE") || call == "cudaMallocHost";
-    const bool silent = call.find("Destroy") != std::string::npos;
-    ASSERT_TRUE(!ours || silent || story.find(call) != std::string::npos)
-        << "call " << n << ", " << call << ", failed and nothing said so:\n"
-        << story;
-  }
-  for (const char* call : {"cudaMallocHost", "cudaGraphLaunch", "cudaStreamEndCapture", "cudaStreamWaitEvent"}) {
-    EXPECT_TRUE(failed.contains(call)) << call;
-  }
-  if (!failed.contains("cudnnCreate")) GTEST_SKIP() << "built without cuDNN's headers";
-  for (const char* call : {"cudnnSetStream", "cudnnCreateFilterDescriptor", "cudnnConvolutionForward",
-                           "cudnnConvolutionBackwardData", "cudnnConvolutionBackwardFilter"}) {
-    EXPECT_TRUE(failed.contains(call)) << call;
-  }
 }
 
 }  // namespace
