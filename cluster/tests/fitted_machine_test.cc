@@ -13,9 +13,9 @@ namespace farscale {
 namespace {
 
 // An H100 whose all-reduce was measured on 4 to 8 ranks: latency and slope known to a tenth, and not independently.
-class Fitted : public testing::Test {
+class FittedMachine : public testing::Test {
  protected:
-  Fitted() : data_(load_hardware("h100-sxm").data()) {
+  FittedMachine() : data_(load_hardware("h100-sxm").data()) {
     data_.collective_fits[CollectiveKind::kAllReduce] = {.ring = true,
                                                          .base_s = 1e-5,
                                                          .hop_s = 2e-6,
@@ -43,7 +43,7 @@ class Fitted : public testing::Test {
   Machine::Data data_;
 };
 
-TEST_F(Fitted, DrawsFollowTheCovariance) {
+TEST_F(FittedMachine, DrawsFollowTheCovariance) {
   const double hop = 2e-6, slope = 1e-9, correlation = -0.8;
   const double cross = correlation * 0.1 * hop * 0.1 * slope;
   fit().covariance = {0, 0, 0, 0, 0.01 * hop * hop, cross, 0, cross, 0.01 * slope * slope};
@@ -62,7 +62,7 @@ TEST_F(Fitted, DrawsFollowTheCovariance) {
   EXPECT_NEAR(together / std::sqrt(hops * slopes), correlation, 0.03);
 }
 
-TEST_F(Fitted, ALooserFitGivesAWiderAnswer) {
+TEST_F(FittedMachine, ALooserFitGivesAWiderAnswer) {
   fit().covariance = {0, 0, 0, 0, 0, 0, 0, 0, 1e-22};
   const double tight = width(8);
   fit().covariance = {0, 0, 0, 0, 0, 0, 0, 0, 2e-19};
@@ -72,7 +72,7 @@ TEST_F(Fitted, ALooserFitGivesAWiderAnswer) {
   EXPECT_GT(width(8), 1.3 * tight);
 }
 
-TEST_F(Fitted, RanksBeyondTheFitAreLessSure) {
+TEST_F(FittedMachine, RanksBeyondTheFitAreLessSure) {
   EXPECT_EQ(predict(load_workload("resnet50"), machine(), 64, {.layout = "zero=0", .draws = 50}).extrapolated_from_gpus,
             8);
   const auto relative = [&](int64_t gpus) {
@@ -82,7 +82,7 @@ TEST_F(Fitted, RanksBeyondTheFitAreLessSure) {
   EXPECT_GT(relative(512) - 1, 2 * (relative(8) - 1));
 }
 
-TEST_F(Fitted, CovarianceAndRecordsSurviveTheFile) {
+TEST_F(FittedMachine, CovarianceAndRecordsSurviveTheFile) {
   fit().covariance = {1, 2, 3, 4, 5, 6, 7, 8, 9};
   GemmProblem gemm{.m = 96, .n = 128, .k = 256, .batch = 3, .type = NumberType::kBf16, .transpose_b = true};
   data_.gemm_fits[NumberType::kBf16] =
