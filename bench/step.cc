@@ -140,7 +140,7 @@ void measure_step(const Case& item, Lab& lab, Record& record) {
   if (run.communicates()) modes.push_back(StepMode::kCommunicationOnly);
   const std::string no_graph = run.record_graph();
   if (no_graph.empty()) modes.push_back(StepMode::kGraph);
-  record.details["graph"] = no_graph.empty() ? "recorded once, both queues, launched as one" : no_graph;
+  if (!no_graph.empty()) record.details["graph"] = no_graph;
   const Peak peak = peak_for(item, lab, attempt.type);
   StepSeries series;
   std::vector<ClassSeries> classes;

@@ -74,8 +74,13 @@ void keep_rates(const Lab& lab, const StepPlan& plan, const Peak& peak, double s
 void keep_graph(const StepSeries& series, Record& record) {
   if (series.graph.empty()) return;
   keep_quantiles("graph_", series.graph, record);
-  set_counter(record, "issue_share", median(series.issue) / median(series.both));
-  set_counter(record, "graph_issue_share", median(series.graph_issue) / median(series.graph));
+  const double eager = median(series.issue) / median(series.both);
+  const double graph = median(series.graph_issue) / median(series.graph);
+  set_counter(record, "issue_share", eager);
+  set_counter(record, "graph_issue_share", graph);
+  record.details["graph"] = fmt::format(
+      "the whole step, both queues, launched as one: p50 {}, the host busy for {} of it (launched one by one {})",
+      format_seconds(median(series.graph)), format_percent(graph), format_percent(eager));
   record.series_s["graph"] = series.graph;
 }
 
