@@ -245,6 +245,9 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
 
 Candidate Predictor::asked_for(int64_t gpus) {
   Layout layout = parse_layout(options_.layout, gpus);
+  if (layout.interleave > 1 && layout.pp == 1) {
+    throw InputError(fmt::format("layout '{}': interleave= divides pipeline stages: give pp= too", options_.layout));
+  }
   if (options_.batch > 0) {
     const int64_t size = layout.micro_batch > 0 ? layout.micro_batch : workload_.default_micro_batch();
     if (options_.batch % (layout.dp * size) != 0) {

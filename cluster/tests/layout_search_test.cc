@@ -96,6 +96,11 @@ TEST_F(Search, WhatDoesNotFitIsRefusedWithItsBytes) {
   EXPECT_THAT(p.warnings, testing::Contains(testing::HasSubstr("needs")));
 }
 
+TEST_F(Search, ChunksNeedAPipeline) {
+  options_.layout = "interleave=4";
+  EXPECT_THAT(message_of([&] { predict(large_, machine_, 512, options_); }), testing::HasSubstr("pp="));
+}
+
 TEST_F(Search, NothingFitsNamesTheLeast) {
   EXPECT_THAT(
       message_of([&] { predict(large_, load_hardware("v100"), 8, options_); }),
