@@ -8,10 +8,10 @@
 #include <optional>
 #include <utility>
 
+#include "kernels/cuda/arena.h"
 #include "kernels/cuda/call.h"
 #include "kernels/cuda/collective.h"
 #include "kernels/cuda/communicators.h"
-#include "kernels/cuda/arena.h"
 #include "kernels/cuda/convolution.h"
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/gemm.h"
@@ -45,7 +45,10 @@ Deadlines deadlines() {
 class CudaBackend final : public Backend {
  public:
   CudaBackend(const World& world, int devices)
-      : world_(world), devices_(devices), device_(world.local_rank() % devices), communicators_(world, devices, deadlines()) {
+      : world_(world),
+        devices_(devices),
+        device_(world.local_rank() % devices),
+        communicators_(world, devices, deadlines()) {
     auto nvml = Nvml::open(device_.pci_bus_id());
     if (nvml) {
       nvml_ = std::move(*nvml);

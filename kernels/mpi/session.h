@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/mpi/collectives.h"
 #include "kernels/lifeline.h"
+#include "kernels/mpi/collectives.h"
 
 namespace farscale {
 

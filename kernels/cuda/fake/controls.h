@@ -35,9 +35,9 @@ struct Controls {
   void (*set_async_error)(int nccl_result);    // what every communicator reports from now on
   void (*corrupt_products)(int64_t n);         // in the n-th product from now on one entry is off by one
   void (*set_clock)(unsigned mhz, uint64_t throttle_reasons);  // what NVML tells from now on
-  void (*corrupt_collectives)(bool on);        // the last byte of what rank 0 receives is changed
-  void (*corrupt_convolutions)(bool on);       // one entry of every result is off by one
-  void (*set_nccl)(int version, bool windows);  // 23004 for 2.30.4; whether symmetric windows exist
+  void (*corrupt_collectives)(bool on);                        // the last byte of what rank 0 receives is changed
+  void (*corrupt_convolutions)(bool on);                       // one entry of every result is off by one
+  void (*set_nccl)(int version, bool windows);                 // 23004 for 2.30.4; whether symmetric windows exist
 };
 
 }  // namespace farscale::fake

@@ -82,10 +82,13 @@ constexpr Controls kControls{
         },
     .corrupt_collectives = [](bool on) { change([=](State& s) { s.machine.corrupt_collectives = on; }); },
     .corrupt_convolutions = [](bool on) { change([=](State& s) { s.machine.corrupt_convolutions = on; }); },
-    .set_nccl = [](int version, bool windows) { change([=](State& s) {
-                  s.machine.nccl_version = version;
-                  s.machine.windows = windows;
-                }); }};
+    .set_nccl =
+        [](int version, bool windows) {
+          change([=](State& s) {
+            s.machine.nccl_version = version;
+            s.machine.windows = windows;
+          });
+        }};
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// One rank of the tests of worlds: started under a launcher by CTest with the name of a check. Rank 0 prints "passed NAME";
-// anything wrong ends with a message and a non-zero exit code.
+// One rank of the tests of worlds: started under a launcher by CTest with the name of a check. Rank 0 prints "passed
+// NAME"; anything wrong ends with a message and a non-zero exit code.
 #include <fmt/format.h>
 #include <unistd.h>
 
