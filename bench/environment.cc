@@ -15,6 +15,7 @@
 #include <thread>
 
 #include "farscale_commit.h"  // written at build time: FARSCALE_COMMIT
+#include "kernels/launch.h"
 
 extern char** environ;  // NOLINT: POSIX
 
@@ -112,10 +113,9 @@ std::string cpu_name() {
 }
 
 std::string launcher_name() {
-  if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr) return "Open MPI's mpirun";
-  if (std::getenv("SLURM_PROCID") != nullptr) return "srun";
-  if (std::getenv("PMI_RANK") != nullptr || std::getenv("PMI_FD") != nullptr) return "MPICH's mpirun";
-  return std::getenv("PMIX_RANK") != nullptr ? "a PMIx launcher" : "none";
+  if (std::getenv("SLURM_STEP_ID") != nullptr) return "srun";  // through MPI's PMI or not
+  const Launch launch = find_launch([](const char* name) -> const char* { return std::getenv(name); });
+  return launch.by.empty() ? "none" : launch.by;
 }
 
 std::string program_version() {
