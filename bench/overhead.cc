@@ -245,7 +245,7 @@ int run(const Options& options) {
   auto backend = open_backend("host", *world);
   if (!backend) throw EnvironmentError(backend.reason());
   const std::vector<Comparison> all = compare_all(options, *world, **backend);
-  const IssueCost step = measure_issue(*world, **backend, std::min<int64_t>(options.rounds, 20));
+  const IssueCost step = measure_issue(*world, **backend, std::min<int64_t>(options.rounds, 10));
   if (world->rank() == 0 && options.json) print_json(all, step, world->size());
   if (world->rank() == 0 && !options.json) {
     print_table(all, world->size());

@@ -53,7 +53,7 @@ IssueCost measure_issue(World& world, Backend& backend, int64_t rounds) {
   options.layout.dp = world.size();
   const LoweredStep step = lower(load_workload("hydranet-regnety16gf"), options);
   const StepPlan plan =
-      plan_step(step, {.scale = 512, .ranks = world.size(), .force_type = true, .type = NumberType::kFp32});
+      plan_step(step, {.scale = 2048, .ranks = world.size(), .force_type = true, .type = NumberType::kFp32});
   NoBackend nothing;
   IssueCost cost{.issue_s = times_of(world, nothing, plan, rounds), .step_s = times_of(world, backend, plan, rounds)};
   for (const Launch& launch : plan.launches) cost.launches += static_cast<size_t>(launch.count);

@@ -16,7 +16,7 @@ struct IssueCost {
   size_t launches = 0;
 };
 
-// The default workload's step at 1/512, its buckets included where there are ranks to send to. All ranks together.
+// The default workload's step at 1/2048, its buckets included where there are ranks to send to. All ranks together.
 IssueCost measure_issue(World& world, Backend& backend, int64_t rounds);
 
 }  // namespace farscale
