@@ -24,7 +24,7 @@ struct Lab {
   Backend& backend;
   std::string backend_name;  // "host", "cuda"
   Clock clock = steady_clock_s();
-  std::function<void(double seconds)> pause = sleep_s;  // lets a device cool down
+  std::function<void(double seconds)> pause = sleep_s;      // lets a device cool down
   const Workload* workload = nullptr;                       // for steps
   double world_start_s = 0;                                 // how long open_world() took on this rank
   double backend_start_s = 0;                               // and open_backend()

@@ -39,8 +39,7 @@ class Session {
     Case item = cases_.at(index);
     const double spent_s = lab_.clock() - start_s_;
     const double asked_s = item.sampling.budget_s;
-    item.sampling.budget_s =
-        agreement_.number(fair_budget(asked_s, options_.total_s, spent_s, cases_.size() - index));
+    item.sampling.budget_s = agreement_.number(fair_budget(asked_s, options_.total_s, spent_s, cases_.size() - index));
     item.sampling.sustain_s *= item.sampling.budget_s / asked_s;
     Outcome outcome{.ok = false, .reason = "not run", .time_s = 0, .runs = 1, .counters = {}};
     try {

@@ -78,7 +78,8 @@ void add_workload_command(CLI::App& app, ExitCode&) {
   show->add_option("WORKLOAD", arguments->workload, "shipped name or a TOML file of your own")->required();
   show->add_option("--batch", arguments->batch, "samples of a micro-batch on one GPU (default: the workload's)")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}));
-  show->add_option("--layout", arguments->layout, "dp, tp, pp, cp, ep, zero, hsdp, mb, accum, interleave, sync_bn, ckpt")
+  show->add_option("--layout", arguments->layout,
+                   "dp, tp, pp, cp, ep, zero, hsdp, mb, accum, interleave, sync_bn, ckpt")
       ->capture_default_str();
   show->add_option("--fusion", arguments->fusion, "memory passes as PyTorch eager or fused")
       ->check(CLI::IsMember({"eager", "fused"}))

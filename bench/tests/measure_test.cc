@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "bench/tests/fake_backend.h"
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 #include "results/statistics.h"
 
 namespace farscale {

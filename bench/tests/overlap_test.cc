@@ -6,7 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 
 namespace farscale {
 namespace {

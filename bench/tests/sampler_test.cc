@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 #include "results/statistics.h"
 
 namespace farscale {

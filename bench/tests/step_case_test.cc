@@ -8,7 +8,7 @@
 #include "bench/step_setup.h"
 #include "bench/step_statistics.h"
 #include "bench/tests/fake_backend.h"
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 #include "results/statistics.h"
 
 namespace farscale {

@@ -8,7 +8,7 @@
 #include "bench/step_run.h"
 #include "bench/tests/fake_backend.h"
 #include "bench/tests/small_step.h"
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 
 namespace farscale {
 namespace {

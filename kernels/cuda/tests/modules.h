@@ -1,13 +1,11 @@
-// What the tests of the CUDA module share: opening the modules beside the build, the controls of the fake one, and a
-// world whose ranks are threads of the test.
+// What the tests of the CUDA module share: opening the modules beside the build, the controls of the fake one, and
+// what ranks as threads of the test threw.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 

@@ -12,7 +12,10 @@
 
 namespace farscale {
 
-// Runs `body` once for each of `ranks` ranks, each on a thread of its own, and rethrows what the lowest rank threw.
+// Runs `body` once for each of `ranks` ranks, each on a thread of its own; what each threw, null for nothing.
+std::vector<std::exception_ptr> thrown_by_ranks(int ranks, const std::function<void(World& world)>& body);
+
+// The same, rethrowing what the lowest rank threw.
 void run_ranks(int ranks, const std::function<void(World& world)>& body);
 
 // The same, giving each rank's result.

@@ -1,5 +1,5 @@
 // Rendezvous of threads behind the World interface.
-#include "bench/tests/thread_world.h"
+#include "kernels/tests/thread_world.h"
 
 #include <fmt/format.h>
 
@@ -123,7 +123,7 @@ class ThreadWorld final : public World {
 
 }  // namespace
 
-void run_ranks(int ranks, const std::function<void(World& world)>& body) {
+std::vector<std::exception_ptr> thrown_by_ranks(int ranks, const std::function<void(World& world)>& body) {
   const auto meeting = std::make_shared<Meeting>(ranks);
   std::vector<std::exception_ptr> failures(static_cast<size_t>(ranks));
   std::vector<std::thread> threads;
@@ -138,7 +138,11 @@ void run_ranks(int ranks, const std::function<void(World& world)>& body) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  for (const std::exception_ptr& failure : failures) {
+  return failures;
+}
+
+void run_ranks(int ranks, const std::function<void(World& world)>& body) {
+  for (const std::exception_ptr& failure : thrown_by_ranks(ranks, body)) {
     if (failure) std::rethrow_exception(failure);
   }
 }
