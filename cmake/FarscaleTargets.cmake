@@ -10,8 +10,10 @@ function(farscale_settings target)
     $<$<AND:$<BOOL:${FARSCALE_WERROR}>,$<COMPILE_LANGUAGE:CXX>>:-Werror>)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR})
   if(FARSCALE_SANITIZE)
+    # GCC's manual: sanitizers make -Wmaybe-uninitialized and its kin warn falsely (here inside std::regex).
     target_compile_options(${target} PRIVATE
-      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FARSCALE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer>)
+      $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FARSCALE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+      -Wno-maybe-uninitialized -Wno-restrict>)
     target_link_options(${target} PRIVATE -fsanitize=${FARSCALE_SANITIZE})
   endif()
 endfunction()
