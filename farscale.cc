@@ -1,11 +1,14 @@
 // The front door: subcommands and exit codes, nothing else. Every error ends here, in one message on stderr.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "cluster/commands.h"
 #include "kernels/error.h"
+#include "kernels/suggest.h"
 #include "results/commands.h"
 #ifdef FARSCALE_MEASURE
 #include "bench/commands.h"
@@ -41,12 +44,23 @@ void add_commands(CLI::App& app, ExitCode& exit_code) {
   add_list_command(app, exit_code);
 }
 
+// CLI11 would say that a subcommand is required; the first word is one, misspelt.
+void refuse_unknown_command(const CLI::App& app, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands(nullptr)) names.push_back(command->get_name());
+  if (std::find(names.begin(), names.end(), argv[1]) == names.end()) {
+    throw InputError(unknown_name("command", argv[1], names));
+  }
+}
+
 ExitCode run(int argc, char** argv) {
   CLI::App app("Measures how fast GPUs train, and says what 50,000 to 300,000 of them will deliver.", "farscale");
   app.require_subcommand(1);
   app.set_version_flag("--version", std::string("farscale ") + FARSCALE_VERSION);
   ExitCode exit_code = ExitCode::kOk;
   add_commands(app, exit_code);
+  refuse_unknown_command(app, argc, argv);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

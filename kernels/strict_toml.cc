@@ -6,9 +6,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <set>
-#include <sstream>
 
 #include "kernels/error.h"
 #include "kernels/suggest.h"
@@ -211,6 +212,7 @@ TomlTable TomlTable::table(std::string_view key) const {
 }
 
 std::optional<TomlTable> TomlTable::maybe_table(std::string_view key) const {
+  node_->asked.insert(std::string(key));  // so that a misspelt one finds its name
   if (!has(key)) return std::nullopt;
   return table(key);
 }
@@ -280,12 +282,13 @@ TomlTable parse_toml(std::string_view text, const std::string& name) {
 }
 
 TomlTable read_toml(const std::string& path) {
+  if (std::filesystem::is_directory(path)) throw InputError(fmt::format("{}: is a folder: expected a TOML file", path));
   std::ifstream file(path);
   if (!file) throw InputError(fmt::format("{}: cannot be opened: expected a readable TOML file", path));
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (file.bad() || text.fail()) throw InputError(fmt::format("{}: cannot be read", path));
-  return parse_toml(text.str(), path);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (file.bad()) throw InputError(fmt::format("{}: cannot be read", path));
+  if (text.empty()) throw InputError(fmt::format("{}: is empty: expected a TOML file", path));
+  return parse_toml(text, path);
 }
 
 }  // namespace farscale

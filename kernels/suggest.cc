@@ -6,11 +6,26 @@
 
 #include <algorithm>
 #include <cctype>
+#include <vector>
 
 namespace farscale {
 namespace {
 
 char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
+
+// A prefix of a longer name ("xai-300k" for "xai-300k-b200") is meant, whatever its length.
+bool prefix_of(std::string_view name, const std::string& candidate) {
+  return name.size() >= 3 && candidate.starts_with(name);
+}
+
+// The longer names that it may stand for ("h100" for "h100-sxm" and "h100-pcie"), three at most.
+std::vector<std::string> longer_names(std::string_view name, std::span<const std::string> candidates) {
+  std::vector<std::string> found;
+  for (const std::string& candidate : candidates) {
+    if (prefix_of(name, candidate) && found.size() < 3) found.push_back(candidate);
+  }
+  return found;
+}
 
 }  // namespace
 
@@ -35,9 +50,7 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
   std::string best;
   int best_distance = static_cast<int>(name.size()) / 2 + 1;
   for (const std::string& candidate : candidates) {
-    // A prefix of a longer name ("xai-300k" for "xai-300k-b200") is meant, whatever its length.
-    const bool prefix = name.size() >= 3 && candidate.starts_with(name);
-    const int distance = prefix ? 1 : edit_distance(name, candidate);
+    const int distance = prefix_of(name, candidate) ? 1 : edit_distance(name, candidate);
     if (distance < best_distance) {
       best = candidate;
       best_distance = distance;
@@ -48,9 +61,9 @@ std::string nearest_name(std::string_view name, std::span<const std::string> can
 
 std::string unknown_name(std::string_view what, std::string_view name, std::span<const std::string> candidates) {
   std::string message = fmt::format("unknown {} '{}'", what, name);
-  if (const std::string nearest = nearest_name(name, candidates); !nearest.empty()) {
-    message += fmt::format(": did you mean '{}'?", nearest);
-  }
+  std::vector<std::string> likely = longer_names(name, candidates);
+  if (likely.size() < 2) likely = {nearest_name(name, candidates)};
+  if (!likely.front().empty()) message += fmt::format(": did you mean '{}'?", fmt::join(likely, "' or '"));
   constexpr size_t kListed = 12;
   const auto listed = candidates.first(std::min(candidates.size(), kListed));
   return message + fmt::format(" (known: {}{})", fmt::join(listed, ", "), candidates.size() > kListed ? ", …" : "");
