@@ -31,17 +31,11 @@ void add_run_command(CLI::App& app, ExitCode&) { add_absent_command(app, "run");
 #endif
 
 void add_commands(CLI::App& app, ExitCode& exit_code) {
-  add_devices_command(app, exit_code);
-  add_run_command(app, exit_code);
-  add_fit_command(app, exit_code);
-  add_predict_command(app, exit_code);
-  add_backtest_command(app, exit_code);
-  add_plan_command(app, exit_code);
-  add_compare_command(app, exit_code);
-  add_check_command(app, exit_code);
-  add_import_command(app, exit_code);
-  add_workload_command(app, exit_code);
-  add_list_command(app, exit_code);
+  for (const auto add : {add_devices_command, add_run_command, add_fit_command, add_predict_command,
+                         add_backtest_command, add_plan_command, add_compare_command, add_check_command,
+                         add_import_command, add_workload_command, add_list_command}) {
+    add(app, exit_code);
+  }
 }
 
 // CLI11 would say that a subcommand is required; the first word is one, misspelt.

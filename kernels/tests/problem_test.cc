@@ -93,7 +93,8 @@ TEST(Collective, KindsParseAndSuggest) {
   for (MemoryKind kind : kMemoryKinds) EXPECT_EQ(parse_memory_kind(name(kind)), kind);
   EXPECT_THAT([] { parse_collective_kind("allreduce"); },
               ThrowsMessage<InputError>(AllOf(HasSubstr("did you mean 'all_reduce'?"), HasSubstr("all_to_all"))));
-  EXPECT_THAT([] { parse_memory_kind("adam"); }, ThrowsMessage<InputError>(HasSubstr("did you mean 'adamw' or 'adamw_multi'?")));
+  EXPECT_THAT([] { parse_memory_kind("adam"); },
+              ThrowsMessage<InputError>(HasSubstr("did you mean 'adamw' or 'adamw_multi'?")));
   EXPECT_THAT([] { parse_memory_kind("zzzzz"); }, ThrowsMessage<InputError>(Not(HasSubstr("did you mean"))));
 }
 
