@@ -19,80 +19,14 @@
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "bench/overhead_compare.h"
 #include "bench/overhead_step.h"
-#include "bench/sampler.h"
 #include "kernels/format.h"
 #include "kernels/module.h"
 #include "results/statistics.h"
 
 namespace farscale {
 namespace {
-
-struct Options {
-  int64_t rounds = 100;
-  double sample_s = 0.02;
-  bool json = false;
-  bool assert_limits = false;
-};
-
-// One comparison: seconds per run of the bare loop, of the harness as it reports them, and of the harness by the clock
-// on the wall, with everything `run` does around a sample.
-struct Comparison {
-  std::string name;
-  double limit = 0;  // largest overhead allowed
-  std::vector<double> bare_s, reported_s, wall_s, reported_ratio, wall_ratio;
-};
-
-// Adds one round: bare, harness, in turn first. Ratios are taken within a round, so that drift cancels.
-template <typename Bare>
-void add_round(const Agreement& agreement, const Sampling& sampling, const TimeRuns& harness, const Bare& bare,
-               int64_t runs, Comparison& comparison) {
-  const Clock clock = steady_clock_s();
-  double bare_s = 0, reported_s = 0, wall_s = 0;
-  const auto run_bare = [&] {
-    agreement.world().barrier();
-    bare_s = agreement.slowest(bare(runs) / double(runs));
-  };
-  const auto run_harness = [&] {
-    agreement.world().barrier();
-    const double start_s = clock();
-    const Sample sample = take_sample(agreement, harness, runs);
-    if (!sample.failure.empty()) throw CallError(sample.failure);
-    comparison.reported_s.push_back(sample.slowest_s);
-    agreement.decide(!stop_reason(sampling, comparison.reported_s, start_s).empty());
-    wall_s = agreement.slowest((clock() - start_s) / double(runs));
-    reported_s = sample.slowest_s;
-  };
-  const bool bare_first = comparison.bare_s.size() % 2 == 0;
-  if (bare_first) run_bare();
-  run_harness();
-  if (!bare_first) run_bare();
-  comparison.bare_s.push_back(bare_s);
-  comparison.wall_s.push_back(wall_s);
-  comparison.reported_ratio.push_back(reported_s / bare_s);
-  comparison.wall_ratio.push_back(wall_s / bare_s);
-}
-
-template <typename Bare>
-Comparison compare(const std::string& name, double limit, const Options& options, World& world, Backend& backend,
-                   const Problem& problem, const Bare& bare) {
-  const Agreement agreement(world);
-  // Not rotated through more than the cache: the bare loop is not either.
-  auto operation = backend.prepare(problem, {.cold = false, .world = &world});
-  if (!operation) throw EnvironmentError(fmt::format("{}: {}", name, operation.reason()));
-  if (!(*operation)->verify().correct) throw CallError(fmt::format("{}: wrong result", name));
-  const auto queue = backend.open_queue(QueueRole::kCompute);
-  const TimeRuns harness = [&](int64_t runs) { return backend.time_s(**operation, *queue, runs); };
-  bare(3);
-  const double run_s = agreement.slowest(bare(10) / 10);
-  const int64_t runs = agreement.count(runs_for({.sample_s = options.sample_s}, run_s));
-  Comparison comparison{.name = name, .limit = limit};
-  for (int64_t i = 0; i < options.rounds + 2; ++i) {
-    if (i == 2) comparison = {.name = name, .limit = limit};  // two rounds to warm up
-    add_round(agreement, {}, harness, bare, runs, comparison);
-  }
-  return comparison;
-}
 
 // Memory laid out as the harness's: page-aligned, in huge pages from 4 MiB on. Otherwise pages would be compared, not
 // calls: Open MPI copies 1 MiB twice as fast between huge pages.
@@ -122,7 +56,7 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Comparison compare_gemm(const Options& options, World& world, Backend& backend) {
+Comparison compare_gemm(const OverheadOptions& options, World& world, Backend& backend) {
   constexpr int kSize = 1024;
   constexpr size_t kElements = size_t{kSize} * kSize;
   const Floats a(kElements), b(kElements), c(kElements);
@@ -139,11 +73,12 @@ Comparison compare_gemm(const Options& options, World& world, Backend& backend) 
     return since(start);
   };
   const GemmProblem problem{.m = kSize, .n = kSize, .k = kSize, .batch = 1, .type = NumberType::kFp32};
-  return compare("cblas_sgemm 1024^3 fp32", 0.02, options, world, backend, problem, bare);
+  return compare({.name = "cblas_sgemm 1024^3 fp32", .limit = 0.02, .problem = problem, .bare = bare}, options, world,
+                 backend);
 }
 
 #ifdef FARSCALE_OVERHEAD_MPI
-Comparison compare_all_reduce(const Options& options, World& world, Backend& backend, int64_t bytes) {
+Comparison compare_all_reduce(const OverheadOptions& options, World& world, Backend& backend, int64_t bytes) {
   const auto elements = static_cast<size_t>(bytes) / sizeof(float);
   const Floats send(elements), receive(elements);
   const auto bare = [&](int64_t runs) {
@@ -160,12 +95,12 @@ Comparison compare_all_reduce(const Options& options, World& world, Backend& bac
                                   .type = NumberType::kFp32,
                                   .ranks = world.size(),
                                   .in_place = false};
-  return compare(fmt::format("MPI_Allreduce {}", format_bytes(double(bytes))), 0.03, options, world, backend, problem,
-                 bare);
+  const std::string name = fmt::format("MPI_Allreduce {}", format_bytes(double(bytes)));
+  return compare({.name = name, .limit = 0.03, .problem = problem, .bare = bare}, options, world, backend);
 }
 #endif
 
-std::vector<Comparison> compare_all(const Options& options, World& world, Backend& backend) {
+std::vector<Comparison> compare_all(const OverheadOptions& options, World& world, Backend& backend) {
   std::vector<Comparison> all;
   all.push_back(compare_gemm(options, world, backend));
 #ifdef FARSCALE_OVERHEAD_MPI
@@ -174,18 +109,6 @@ std::vector<Comparison> compare_all(const Options& options, World& world, Backen
   }
 #endif
   return all;
-}
-
-// Over the limit beyond doubt: the whole interval of the ratio lies above it.
-bool over(const Comparison& comparison) {
-  return median_interval95(comparison.reported_ratio).low > 1 + comparison.limit;
-}
-
-std::string change(double ratio) { return fmt::format("{:+.2f} %", 100 * (ratio - 1)); }
-
-std::string change_text(const std::vector<double>& ratios) {
-  const Interval interval = median_interval95(ratios);
-  return fmt::format("{} ({} to {})", change(median(ratios)), change(interval.low), change(interval.high));
 }
 
 constexpr double kIssueLimit = 0.02;
@@ -205,31 +128,9 @@ void print_step(const IssueCost& cost) {
              stdout);
 }
 
-void print_table(const std::vector<Comparison>& all, int ranks) {
-  TextTable table({"against", "bare loop", "harness adds, as reported", "by the wall clock", "limit", "verdict"});
-  for (const Comparison& one : all) {
-    table.add({one.name, format_seconds(median(one.bare_s)), change_text(one.reported_ratio),
-               change_text(one.wall_ratio), change(1 + one.limit), over(one) ? "over" : "within"});
-  }
-  std::fputs(table.str().c_str(), stdout);
-  if (ranks == 1) std::fputs("all-reduce: not compared with one rank; mpirun -np 2 farscale-overhead does\n", stdout);
-}
-
 void print_json(const std::vector<Comparison>& all, const IssueCost& step, int ranks) {
-  nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const Comparison& one : all) {
-    const Interval interval = median_interval95(one.reported_ratio);
-    rows.push_back({{"against", one.name},
-                    {"bare_s", median(one.bare_s)},
-                    {"harness_s", median(one.reported_s)},
-                    {"ratio", median(one.reported_ratio)},
-                    {"interval95", {interval.low, interval.high}},
-                    {"wall_ratio", median(one.wall_ratio)},
-                    {"limit", 1 + one.limit},
-                    {"over", over(one)}});
-  }
   const nlohmann::ordered_json document = {{"ranks", ranks},
-                                           {"rows", std::move(rows)},
+                                           {"rows", json_rows(all)},
                                            {"step",
                                             {{"launches", step.launches},
                                              {"issue_s", median(step.issue_s)},
@@ -240,7 +141,7 @@ void print_json(const std::vector<Comparison>& all, const IssueCost& step, int r
   std::fputs((document.dump(1) + "\n").c_str(), stdout);
 }
 
-int run(const Options& options) {
+int run(const OverheadOptions& options) {
   const std::unique_ptr<World> world = open_world();
   auto backend = open_backend("host", *world);
   if (!backend) throw EnvironmentError(backend.reason());
@@ -248,34 +149,21 @@ int run(const Options& options) {
   const IssueCost step = measure_issue(*world, **backend, std::min<int64_t>(options.rounds, 10));
   if (world->rank() == 0 && options.json) print_json(all, step, world->size());
   if (world->rank() == 0 && !options.json) {
-    print_table(all, world->size());
+    print_table(all);
+    if (world->size() == 1) std::puts("all-reduce: not compared with one rank; mpirun -np 2 farscale-overhead does");
     print_step(step);
   }
-  bool any_over = over(step);
-  for (const Comparison& one : all) any_over = any_over || over(one);
   backend = Maybe<std::unique_ptr<Backend>>::absent("closed before the world");
-  return options.assert_limits && any_over ? static_cast<int>(ExitCode::kFailedCase) : 0;
+  return options.assert_limits && (over(step) || any_over(all)) ? static_cast<int>(ExitCode::kFailedCase) : 0;
 }
 
 }  // namespace
 }  // namespace farscale
 
 int main(int argc, char** argv) {
-  farscale::Options options;
+  farscale::OverheadOptions options;
   CLI::App app("What measuring through Farscale adds to bare loops of the same calls.", "farscale-overhead");
-  app.add_option("--rounds", options.rounds, "pairs of samples (default 100)")->check(CLI::Range(6, 100000));
-  app.add_option("--sample", options.sample_s, "seconds a sample (default 0.02)")->check(CLI::Range(1e-4, 10.0));
-  app.add_flag("--json", options.json, "print one JSON document");
-  app.add_flag("--assert", options.assert_limits, "exit 1 when an overhead is beyond doubt over its limit");
+  farscale::add_overhead_options(app, options);
   app.footer("Example:\n  mpirun -np 2 --bind-to core farscale-overhead --assert");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return farscale::run(options);
-  } catch (const farscale::Error& error) {
-    std::fprintf(stderr, "farscale-overhead: %s\n", error.what());
-    return static_cast<int>(error.code());
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "farscale-overhead: unexpected: %s\n", error.what());
-    return 1;
-  }
+  return farscale::run_program(app, argc, argv, [&] { return farscale::run(options); });
 }

@@ -10,6 +10,7 @@ import tempfile
 import unittest
 
 SCRIPTS = pathlib.Path(__file__).resolve().parent.parent
+BUILD = pathlib.Path(os.environ.get("FARSCALE_BUILD", "/nowhere"))
 sys.path.insert(0, str(SCRIPTS))
 import gpu_table  # noqa: E402
 import gpu_torch  # noqa: E402
@@ -104,16 +105,28 @@ class Suite(unittest.TestCase):
         self.assertEqual(done.returncode, 3, done.stderr)
         self.assertRegex(done.stderr, "no farscale with|no GPU|no NVIDIA driver|cudaError")
 
+    def test_bare_loop_says_what_is_missing(self):
+        program = BUILD / "farscale-overhead-cuda"
+        if not program.exists() or pathlib.Path("/dev/nvidia0").exists():
+            self.skipTest("farscale-overhead-cuda was not built in FARSCALE_BUILD, or there is a GPU here")
+        done = subprocess.run([program, "--json"], timeout=60, capture_output=True, text=True, check=False)
+        self.assertEqual((done.returncode, done.stdout), (3, ""), done.stderr)
+        self.assertRegex(done.stderr, "^farscale-overhead-cuda: no GPU: cudaGetDeviceCount says")
+
     def test_whole_run_on_the_fake(self):
-        build = pathlib.Path(os.environ.get("FARSCALE_BUILD", "/nowhere"))
         files = {"farscale": "farscale", "farscale-fake.so": "farscale-fake.so", "farscale-cuda.so": "farscale-fake.so",
                  "cuda_test": "kernels/cuda/cuda_test"}
-        if not all((build / file).exists() for file in files.values()):
+        if not all((BUILD / file).exists() for file in files.values()):
             self.skipTest("farscale, farscale-fake.so or cuda_test was not built in FARSCALE_BUILD")
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
             for link, file in files.items():
-                (folder / link).symlink_to(build / file)
+                (folder / link).symlink_to(BUILD / file)
+            bare = BUILD / "farscale-overhead-fake"
+            if bare.exists():
+                small = folder / "farscale-overhead-cuda"
+                small.write_text(f'#!/bin/sh\nexec {bare} --bytes 4096 "$@"\n', encoding="utf-8")
+                small.chmod(0o755)
             (folder / "small.toml").write_text(SUITE, encoding="utf-8")
             done = self.run_suite(name + "/out", FARSCALE_BUILD=name, FARSCALE_GPU_SUITE=name + "/small.toml",
                                   FARSCALE_GPU_TESTS="Absence.*")
@@ -121,6 +134,8 @@ class Suite(unittest.TestCase):
             self.assertRegex(done.stdout, r"\n\d+ passed, 0 failed\n$")
             self.assertIn("gemm/bf16/nn/16x16x16", done.stdout)
             self.assertTrue((folder / "out" / "node.json").exists())
+            if bare.exists():
+                self.assertRegex(done.stdout, r"ncclAllReduce 4 KiB +10\.\d* \S+ +[+-]0\.00 % .* within")
 
 
 if __name__ == "__main__":

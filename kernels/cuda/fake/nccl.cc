@@ -56,6 +56,7 @@ struct Member {
   std::shared_ptr<Clique> clique;
   int rank = 0;
   int most_ctas = 0;
+  bool blocking = false;
   bool aborted = false;
   int64_t sequence = 0;
   int registered = 0;
@@ -264,7 +265,7 @@ ncclResult_t post(const char* call, const std::shared_ptr<Member>& member, cudaS
   }
   if (part.kind != Kind::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
   farscale::fake::enqueue(stream, work_of(member, std::move(part)));
-  return ncclInProgress;  // as a non-blocking communicator may
+  return member->blocking ? ncclSuccess : ncclInProgress;  // as a non-blocking communicator may
 }
 
 }  // namespace
@@ -325,6 +326,16 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
   return join("ncclCommInitRankConfig", comm, ranks, rank, id, config);
+}
+
+// Blocking, so of one rank: others would have to come from other threads meanwhile. Only bare loops have such.
+ncclResult_t ncclCommInitRank(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank) {
+  if (ranks != 1) return ncclInvalidArgument;
+  ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+  config.blocking = 0;
+  if (join("ncclCommInitRank", comm, ranks, rank, id, &config) != ncclInProgress) return ncclSystemError;
+  (*comm)->member->blocking = true;
+  return ncclSuccess;
 }
 
 // All ranks bring the same ids in the same order: the first stands for them.
