@@ -72,7 +72,7 @@ struct GemmPlace {
 };
 
 // An entry in higher precision, without bias and activation, and what C holds there.
-struct GemmEntry {
+struct SeenEntry {
   double sum = 0;        // scale * sum of a b
   double magnitude = 0;  // scale * sum of |a b|
   double got = 0;
@@ -94,7 +94,7 @@ inline bool checksum_sign(uint64_t seed, uint64_t index) { return (mixed(seed, i
 class GemmSight {
  public:
   virtual ~GemmSight() = default;
-  virtual std::vector<GemmEntry> entries(const std::vector<GemmPlace>& places) = 0;
+  virtual std::vector<SeenEntry> entries(const std::vector<GemmPlace>& places) = 0;
   virtual GemmChecksums checksums(int64_t batch, bool columns, uint64_t seed) = 0;
 };
 

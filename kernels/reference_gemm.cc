@@ -118,8 +118,8 @@ class HostSight final : public GemmSight {
  public:
   HostSight(const GemmProblem& problem, const GemmOperands& operands) : problem_(problem), operands_(operands) {}
 
-  std::vector<GemmEntry> entries(const std::vector<GemmPlace>& places) override {
-    std::vector<GemmEntry> seen;
+  std::vector<SeenEntry> entries(const std::vector<GemmPlace>& places) override {
+    std::vector<SeenEntry> seen;
     for (const GemmPlace& place : places) seen.push_back(entry(place));
     return seen;
   }
@@ -141,7 +141,7 @@ class HostSight final : public GemmSight {
   }
 
  private:
-  GemmEntry entry(const GemmPlace& place) const {
+  SeenEntry entry(const GemmPlace& place) const {
     const Item item = make_item(problem_, operands_, place.batch);
     Sum sum = 0;
     double magnitude = 0;
@@ -175,7 +175,7 @@ struct Bound {
   double bias_at(int64_t column) const { return bias.empty() ? 0 : bias[static_cast<size_t>(column)]; }
 
   // What the entry should be, and how far off it may be.
-  Worst judge(const GemmPlace& place, const GemmEntry& seen) const {
+  Worst judge(const GemmPlace& place, const SeenEntry& seen) const {
     const double added = bias_at(place.column), value = seen.sum + added;
     Worst entry{.batch = place.batch,
                 .row = place.row,
@@ -335,7 +335,7 @@ Verdict check_large_gemm(const GemmProblem& problem, const GemmRounding& roundin
   const Bound bound(problem, rounding, bias);
   Worst worst;
   const std::vector<GemmPlace> places = bound.linear() ? random_places(problem, seed) : covering_places(problem, seed);
-  const std::vector<GemmEntry> entries = sight.entries(places);
+  const std::vector<SeenEntry> entries = sight.entries(places);
   for (size_t i = 0; i < places.size(); ++i) worst.note(bound.judge(places[i], entries[i]));
   if (!bound.linear()) {
     return verdict_of(worst, rounding, fmt::format("{} entries over all rows and columns against fp64", places.size()));

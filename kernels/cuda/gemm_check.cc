@@ -96,7 +96,7 @@ StoredProduct stored_product(const GemmProblem& problem, const GemmTypes& types,
   return product;
 }
 
-std::vector<GemmEntry> DeviceSight::entries(const std::vector<GemmPlace>& places) {
+std::vector<SeenEntry> DeviceSight::entries(const std::vector<GemmPlace>& places) {
   std::vector<int64_t> numbers;
   for (const GemmPlace& place : places) numbers.insert(numbers.end(), {place.batch, place.row, place.column});
   const DeviceMemory where = on_device(device_, numbers);
@@ -111,7 +111,7 @@ std::vector<GemmEntry> DeviceSight::entries(const std::vector<GemmPlace>& places
                                 .count = static_cast<int64_t>(places.size())},
                                device_.work()));
   const std::vector<double> values = fetched<double>(device_, seen);
-  std::vector<GemmEntry> entries;
+  std::vector<SeenEntry> entries;
   for (size_t i = 0; i < values.size(); i += 3) {
     entries.push_back({product_.scale * values[i], product_.scale * values[i + 1], values[i + 2]});
   }

@@ -23,7 +23,7 @@ class DeviceSight final : public GemmSight {
  public:
   DeviceSight(const GemmProblem& problem, const StoredProduct& product, const Device& device)
       : problem_(problem), product_(product), device_(device) {}
-  std::vector<GemmEntry> entries(const std::vector<GemmPlace>& places) override;
+  std::vector<SeenEntry> entries(const std::vector<GemmPlace>& places) override;
   GemmChecksums checksums(int64_t batch, bool columns, uint64_t seed) override;
 
  private:
