@@ -114,7 +114,7 @@ std::string cpu_name() {
 
 std::string launcher_name() {
   if (std::getenv("SLURM_STEP_ID") != nullptr) return "srun";  // through MPI's PMI or not
-  const Launch launch = find_launch([](const char* name) -> const char* { return std::getenv(name); });
+  const WorldLaunch launch = find_launch([](const char* name) -> const char* { return std::getenv(name); });
   return launch.by.empty() ? "none" : launch.by;
 }
 

@@ -35,13 +35,13 @@ class Reporter final : public Base {
  public:
   using Run = benchmark::BenchmarkReporter::Run;
 
-  explicit Reporter(const std::vector<Outcome>& outcomes, auto... arguments)
+  explicit Reporter(const std::vector<RunOutcome>& outcomes, auto... arguments)
       : Base(arguments...), outcomes_(outcomes) {}
 
   void ReportRuns(const std::vector<Run>& runs) override {
     std::vector<Run> shown;
     for (Run run : runs) {
-      const Outcome& outcome = outcomes_.at(static_cast<size_t>(run.family_index));
+      const RunOutcome& outcome = outcomes_.at(static_cast<size_t>(run.family_index));
       run.run_name.iterations.clear();
       run.run_name.time_type.clear();
       if (run.error_occurred && std::is_same_v<Base, benchmark::ConsoleReporter>) {
@@ -57,7 +57,7 @@ class Reporter final : public Base {
   }
 
  private:
-  const std::vector<Outcome>& outcomes_;
+  const std::vector<RunOutcome>& outcomes_;
 };
 
 using Console = Reporter<benchmark::ConsoleReporter>;
@@ -75,14 +75,14 @@ benchmark::ConsoleReporter::OutputOptions console_options(const GoogleFlags& fla
 }
 
 std::unique_ptr<benchmark::BenchmarkReporter> make_reporter(const std::string& format, const GoogleFlags& flags,
-                                                            int descriptor, const std::vector<Outcome>& outcomes) {
+                                                            int descriptor, const std::vector<RunOutcome>& outcomes) {
   if (format == "json") return std::make_unique<Json>(outcomes);
   if (format == "csv") return std::make_unique<Csv>(outcomes);
   return std::make_unique<Console>(outcomes, console_options(flags, descriptor));
 }
 
 std::unique_ptr<benchmark::BenchmarkReporter> make_display(Display display, const GoogleFlags& flags,
-                                                           const std::vector<Outcome>& outcomes) {
+                                                           const std::vector<RunOutcome>& outcomes) {
   if (display == Display::kNothing) return std::make_unique<NullReporter>();
   const bool progress = display == Display::kProgressOnStderr;
   auto reporter = make_reporter(progress ? "console" : flags.format, flags, progress ? 2 : 1, outcomes);
@@ -137,7 +137,8 @@ void check_filter(const std::string& filter) {
   throw InputError(fmt::format("--benchmark_filter: '{}' is no regular expression: {}", filter, why.data()));
 }
 
-void run_one(benchmark::State& state, Outcome& outcome, const std::function<Outcome(size_t)>& body, size_t index) {
+void run_one(benchmark::State& state, RunOutcome& outcome, const std::function<RunOutcome(size_t)>& body,
+             size_t index) {
   for (auto _ : state) {
     outcome = body(index);
     if (!outcome.ok) {
@@ -175,8 +176,8 @@ std::vector<std::string> matching_names(const std::vector<std::string>& names, c
 }
 
 void drive(const std::vector<std::string>& names, const GoogleFlags& flags, Display display,
-           const std::function<Outcome(size_t index)>& body) {
-  std::vector<Outcome> outcomes(names.size());
+           const std::function<RunOutcome(size_t index)>& body) {
+  std::vector<RunOutcome> outcomes(names.size());
   benchmark::ClearRegisteredBenchmarks();
   for (size_t i = 0; i < names.size(); ++i) {
     benchmark::RegisterBenchmark(names[i].c_str(),

@@ -13,7 +13,7 @@
 namespace farscale {
 
 // What Google Benchmark is told about a case that was measured elsewhere.
-struct Outcome {
+struct RunOutcome {
   bool ok = true;
   std::string reason;  // when not ok
   double time_s = 0;   // median
@@ -31,6 +31,6 @@ std::vector<std::string> matching_names(const std::vector<std::string>& names, c
 // Registers `names` and has Google Benchmark call `body` with each index, in order. Ranks other than 0 pass kNothing
 // and no file is written there.
 void drive(const std::vector<std::string>& names, const GoogleFlags& flags, Display display,
-           const std::function<Outcome(size_t index)>& body);
+           const std::function<RunOutcome(size_t index)>& body);
 
 }  // namespace farscale

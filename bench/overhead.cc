@@ -56,7 +56,7 @@ double since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-Comparison compare_gemm(const OverheadOptions& options, World& world, Backend& backend) {
+LoopComparison compare_gemm(const OverheadOptions& options, World& world, Backend& backend) {
   constexpr int kSize = 1024;
   constexpr size_t kElements = size_t{kSize} * kSize;
   const Floats a(kElements), b(kElements), c(kElements);
@@ -78,7 +78,7 @@ Comparison compare_gemm(const OverheadOptions& options, World& world, Backend& b
 }
 
 #ifdef FARSCALE_OVERHEAD_MPI
-Comparison compare_all_reduce(const OverheadOptions& options, World& world, Backend& backend, int64_t bytes) {
+LoopComparison compare_all_reduce(const OverheadOptions& options, World& world, Backend& backend, int64_t bytes) {
   const auto elements = static_cast<size_t>(bytes) / sizeof(float);
   const Floats send(elements), receive(elements);
   const auto bare = [&](int64_t runs) {
@@ -100,8 +100,8 @@ Comparison compare_all_reduce(const OverheadOptions& options, World& world, Back
 }
 #endif
 
-std::vector<Comparison> compare_all(const OverheadOptions& options, World& world, Backend& backend) {
-  std::vector<Comparison> all;
+std::vector<LoopComparison> compare_all(const OverheadOptions& options, World& world, Backend& backend) {
+  std::vector<LoopComparison> all;
   all.push_back(compare_gemm(options, world, backend));
 #ifdef FARSCALE_OVERHEAD_MPI
   if (std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr && world.size() > 1) {
@@ -128,7 +128,7 @@ void print_step(const IssueCost& cost) {
              stdout);
 }
 
-void print_json(const std::vector<Comparison>& all, const IssueCost& step, int ranks) {
+void print_json(const std::vector<LoopComparison>& all, const IssueCost& step, int ranks) {
   const nlohmann::ordered_json document = {{"ranks", ranks},
                                            {"rows", json_rows(all)},
                                            {"step",
@@ -145,7 +145,7 @@ int run(const OverheadOptions& options) {
   const std::unique_ptr<World> world = open_world();
   auto backend = open_backend("host", *world);
   if (!backend) throw EnvironmentError(backend.reason());
-  const std::vector<Comparison> all = compare_all(options, *world, **backend);
+  const std::vector<LoopComparison> all = compare_all(options, *world, **backend);
   const IssueCost step = measure_issue(*world, **backend, std::min<int64_t>(options.rounds, 10));
   if (world->rank() == 0 && options.json) print_json(all, step, world->size());
   if (world->rank() == 0 && !options.json) {

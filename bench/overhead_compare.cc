@@ -17,7 +17,7 @@ namespace {
 
 // Adds one round: bare, harness, in turn first. Ratios are taken within a round, so that drift cancels.
 void add_round(const Agreement& agreement, const Sampling& sampling, const TimeRuns& harness, const TimeRuns& bare,
-               int64_t runs, Comparison& comparison) {
+               int64_t runs, LoopComparison& comparison) {
   const Clock clock = steady_clock_s();
   double bare_s = 0, reported_s = 0, wall_s = 0;
   const auto run_bare = [&] {
@@ -60,7 +60,7 @@ void add_overhead_options(CLI::App& app, OverheadOptions& options) {
   app.add_flag("--assert", options.assert_limits, "exit 1 when an overhead is beyond doubt over its limit");
 }
 
-Comparison compare(const Contest& contest, const OverheadOptions& options, World& world, Backend& backend) {
+LoopComparison compare(const Contest& contest, const OverheadOptions& options, World& world, Backend& backend) {
   const Agreement agreement(world);
   // Not rotated through more than the cache: the bare loop is not either.
   auto operation = backend.prepare(contest.problem, {.cold = false, .world = &world});
@@ -71,8 +71,8 @@ Comparison compare(const Contest& contest, const OverheadOptions& options, World
   contest.bare(3);
   const double run_s = agreement.slowest(contest.bare(10) / 10);
   const int64_t runs = agreement.count(runs_for({.sample_s = options.sample_s}, run_s));
-  const Comparison fresh{.name = contest.name, .limit = contest.limit};
-  Comparison comparison = fresh;
+  const LoopComparison fresh{.name = contest.name, .limit = contest.limit};
+  LoopComparison comparison = fresh;
   for (int64_t i = 0; i < options.rounds + 2; ++i) {
     if (i == 2) comparison = fresh;  // two rounds to warm up
     add_round(agreement, {}, harness, contest.bare, runs, comparison);
@@ -80,26 +80,26 @@ Comparison compare(const Contest& contest, const OverheadOptions& options, World
   return comparison;
 }
 
-bool over(const Comparison& comparison) {
+bool over(const LoopComparison& comparison) {
   return median_interval95(comparison.reported_ratio).low > 1 + comparison.limit;
 }
 
-bool any_over(const std::vector<Comparison>& all) {
-  return std::any_of(all.begin(), all.end(), [](const Comparison& one) { return over(one); });
+bool any_over(const std::vector<LoopComparison>& all) {
+  return std::any_of(all.begin(), all.end(), [](const LoopComparison& one) { return over(one); });
 }
 
-void print_table(const std::vector<Comparison>& all) {
+void print_table(const std::vector<LoopComparison>& all) {
   TextTable table({"against", "bare loop", "harness adds, as reported", "by the wall clock", "limit", "verdict"});
-  for (const Comparison& one : all) {
+  for (const LoopComparison& one : all) {
     table.add({one.name, format_seconds(median(one.bare_s)), change_text(one.reported_ratio),
                change_text(one.wall_ratio), change(1 + one.limit), over(one) ? "over" : "within"});
   }
   std::fputs(table.str().c_str(), stdout);
 }
 
-nlohmann::ordered_json json_rows(const std::vector<Comparison>& all) {
+nlohmann::ordered_json json_rows(const std::vector<LoopComparison>& all) {
   nlohmann::ordered_json rows = nlohmann::ordered_json::array();
-  for (const Comparison& one : all) {
+  for (const LoopComparison& one : all) {
     const Interval interval = median_interval95(one.reported_ratio);
     rows.push_back({{"against", one.name},
                     {"bare_s", median(one.bare_s)},

@@ -28,7 +28,7 @@ void add_overhead_options(CLI::App& app, OverheadOptions& options);
 
 // One comparison: seconds per run of the bare loop, of the harness as it reports them, and of the harness by the clock
 // on the wall, with everything `run` does around a sample.
-struct Comparison {
+struct LoopComparison {
   std::string name;
   double limit = 0;  // largest overhead allowed
   std::vector<double> bare_s, reported_s, wall_s, reported_ratio, wall_ratio;
@@ -45,14 +45,14 @@ struct Contest {
 
 // All ranks together. Throws EnvironmentError when the backend has no such operation, CallError when its result is
 // wrong.
-Comparison compare(const Contest& contest, const OverheadOptions& options, World& world, Backend& backend);
+LoopComparison compare(const Contest& contest, const OverheadOptions& options, World& world, Backend& backend);
 
 // Over the limit beyond doubt: the whole interval of the ratio lies above it.
-bool over(const Comparison& comparison);
-bool any_over(const std::vector<Comparison>& all);
+bool over(const LoopComparison& comparison);
+bool any_over(const std::vector<LoopComparison>& all);
 
-void print_table(const std::vector<Comparison>& all);
-nlohmann::ordered_json json_rows(const std::vector<Comparison>& all);
+void print_table(const std::vector<LoopComparison>& all);
+nlohmann::ordered_json json_rows(const std::vector<LoopComparison>& all);
 
 // Reads the arguments, then runs. Returns `run`'s exit code, or that of what was thrown after saying it.
 int run_program(CLI::App& app, int argc, char** argv, const std::function<int()>& run);

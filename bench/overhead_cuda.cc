@@ -152,12 +152,12 @@ void use_gpu(const World& world) {
   check(::cudaSetDevice(world.local_rank()), "cudaSetDevice");
 }
 
-std::vector<Comparison> compare_all(const Options& options, World& world, Backend& backend) {
+std::vector<LoopComparison> compare_all(const Options& options, World& world, Backend& backend) {
   const Stream stream;
   // Made at its first run, after the backend's communicator: NCCL reads its environment once, and the backend sets
   // where the profiler plugin lies. So both run with it.
   std::unique_ptr<BareLoop> loop;
-  std::vector<Comparison> all;
+  std::vector<LoopComparison> all;
   for (const int64_t bytes : options.bytes) {
     const CollectiveProblem problem{.kind = CollectiveKind::kAllReduce,
                                     .bytes = bytes,
@@ -175,7 +175,7 @@ std::vector<Comparison> compare_all(const Options& options, World& world, Backen
   return all;
 }
 
-void print(const std::vector<Comparison>& all, const World& world, bool json) {
+void print(const std::vector<LoopComparison>& all, const World& world, bool json) {
   if (json) {
     const nlohmann::ordered_json document = {{"ranks", world.size()}, {"rows", json_rows(all)}};
     std::puts(document.dump(1).c_str());
@@ -190,7 +190,7 @@ int run(const Options& options) {
   auto backend = open_backend("cuda", *world);
   if (!backend) throw EnvironmentError(backend.reason());
   use_gpu(*world);
-  const std::vector<Comparison> all = compare_all(options, *world, **backend);
+  const std::vector<LoopComparison> all = compare_all(options, *world, **backend);
   if (world->rank() == 0) print(all, *world, options.json);
   backend = Maybe<std::unique_ptr<Backend>>::absent("closed before the world");
   return options.assert_limits && any_over(all) ? static_cast<int>(ExitCode::kFailedCase) : 0;

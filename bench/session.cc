@@ -15,8 +15,8 @@ std::string joined(const std::vector<std::string>& lines) {
   return text;
 }
 
-Outcome outcome_of(const Record& record) {
-  Outcome outcome;
+RunOutcome outcome_of(const Record& record) {
+  RunOutcome outcome;
   if (record.status != Status::kOk || record.samples_s.empty()) {
     outcome.ok = false;
     outcome.reason = std::string(name(record.status)) + ": " + record.reason;
@@ -34,14 +34,14 @@ class Session {
   Session(const std::vector<Case>& cases, Lab& lab, RunLog& log, const SessionOptions& options)
       : cases_(cases), lab_(lab), log_(log), options_(options), agreement_(lab.world), start_s_(lab.clock()) {}
 
-  Outcome run_case(size_t index) {
+  RunOutcome run_case(size_t index) {
     if (failure_) return {.ok = false, .reason = "not run: the run is ending", .time_s = 0, .runs = 1, .counters = {}};
     Case item = cases_.at(index);
     const double spent_s = lab_.clock() - start_s_;
     const double asked_s = item.sampling.budget_s;
     item.sampling.budget_s = agreement_.number(fair_budget(asked_s, options_.total_s, spent_s, cases_.size() - index));
     item.sampling.sustain_s *= item.sampling.budget_s / asked_s;
-    Outcome outcome{.ok = false, .reason = "not run", .time_s = 0, .runs = 1, .counters = {}};
+    RunOutcome outcome{.ok = false, .reason = "not run", .time_s = 0, .runs = 1, .counters = {}};
     try {
       Record record = measure(item, lab_);
       outcome = outcome_of(record);

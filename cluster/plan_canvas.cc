@@ -169,7 +169,7 @@ void Canvas::area(const Panel& panel, const std::vector<BandPoint>& points, cons
   body_ += fmt::format("<path d=\"{}Z\" fill=\"{}\" fill-opacity=\"{}\"/>\n", path, colour, opacity);
 }
 
-void Canvas::curve(const Panel& panel, const Curve& curve, double band_opacity) {
+void Canvas::curve(const Panel& panel, const PlotCurve& curve, double band_opacity) {
   if (band_opacity > 0) area(panel, curve.points, curve.colour, band_opacity);
   std::string path;
   for (const BandPoint& point : curve.points)

@@ -12,7 +12,7 @@ struct BandPoint {
   double low, middle, high;
 };
 
-struct Curve {
+struct PlotCurve {
   std::string colour;
   std::vector<BandPoint> points;
   bool dashed = false;
@@ -41,7 +41,7 @@ class Canvas {
   // Axes and grid; the title is given the unit's scale ("…, million USD"). The panel's top lies at or above `most`.
   Panel panel(PanelPlace place, const std::string& title, double most, double first_day, double last_day);
   void area(const Panel& panel, const std::vector<BandPoint>& points, const std::string& colour, double opacity);
-  void curve(const Panel& panel, const Curve& curve, double band_opacity);  // no band with opacity 0
+  void curve(const Panel& panel, const PlotCurve& curve, double band_opacity);  // no band with opacity 0
   void legend(const Panel& panel, const std::vector<LegendEntry>& entries);
 
   std::string svg() const;

@@ -35,8 +35,8 @@ std::string plan_colour(size_t plan) { return kPlanColours[plan % kPlanColours.s
 
 using Field = Estimate TimelineRow::*;
 
-Curve curve_of(const PlanReport& report, Field field, const std::string& colour) {
-  Curve curve{.colour = colour, .points = {}};
+PlotCurve curve_of(const PlanReport& report, Field field, const std::string& colour) {
+  PlotCurve curve{.colour = colour, .points = {}};
   for (const TimelineRow& row : report.timeline) {
     const Estimate& value = row.*field;
     curve.points.push_back({day_of(row.date), value.p05, value.p50, value.p95});
@@ -45,8 +45,8 @@ Curve curve_of(const PlanReport& report, Field field, const std::string& colour)
 }
 
 // Colours that come round again are dashed.
-std::vector<Curve> curves_of(const std::vector<PlanReport>& reports, Field field) {
-  std::vector<Curve> curves;
+std::vector<PlotCurve> curves_of(const std::vector<PlanReport>& reports, Field field) {
+  std::vector<PlotCurve> curves;
   for (size_t i = 0; i < reports.size(); ++i) {
     curves.push_back(curve_of(reports[i], field, plan_colour(i)));
     curves.back().dashed = i >= kPlanColours.size();
@@ -54,9 +54,9 @@ std::vector<Curve> curves_of(const std::vector<PlanReport>& reports, Field field
   return curves;
 }
 
-double most_of(const std::vector<Curve>& curves) {
+double most_of(const std::vector<PlotCurve>& curves) {
   double most = 0;
-  for (const Curve& curve : curves)
+  for (const PlotCurve& curve : curves)
     for (const BandPoint& point : curve.points) most = std::max(most, point.high);
   return most;
 }
@@ -107,7 +107,7 @@ void draw_states(Canvas& canvas, const PlanReport& report, const Span& span) {
 }
 
 void draw_fleets(Canvas& canvas, const std::vector<PlanReport>& reports, const Span& span) {
-  const std::vector<Curve> curves = curves_of(reports, &TimelineRow::in_service);
+  const std::vector<PlotCurve> curves = curves_of(reports, &TimelineRow::in_service);
   Panel panel = canvas.panel(PanelPlace::kTop, "GPUs in service", most_of(curves), span.first, span.last);
   std::vector<LegendEntry> legend;
   for (size_t i = 0; i < reports.size(); ++i) {
@@ -120,16 +120,16 @@ void draw_fleets(Canvas& canvas, const std::vector<PlanReport>& reports, const S
 
 void draw_curves(Canvas& canvas, const std::vector<PlanReport>& reports, const Span& span, PanelPlace place,
                  const std::string& title, Field field) {
-  const std::vector<Curve> curves = curves_of(reports, field);
+  const std::vector<PlotCurve> curves = curves_of(reports, field);
   Panel panel = canvas.panel(place, title, most_of(curves), span.first, span.last);
-  for (const Curve& curve : curves) canvas.curve(panel, curve, 0.18);
+  for (const PlotCurve& curve : curves) canvas.curve(panel, curve, 0.18);
 }
 
 // With what the sites may draw, where that limit is near.
 void draw_power(Canvas& canvas, const std::vector<PlanReport>& reports, const Span& span) {
-  const std::vector<Curve> curves = curves_of(reports, &TimelineRow::power_mw);
+  const std::vector<PlotCurve> curves = curves_of(reports, &TimelineRow::power_mw);
   const double most = most_of(curves);
-  Curve limit{.colour = "#222222", .dashed = true};
+  PlotCurve limit{.colour = "#222222", .dashed = true};
   double most_limit = 0;
   for (const BandPoint& point : curves[0].points) {
     const double mw = power_limit_mw(reports[0].plan, point.x);
@@ -139,7 +139,7 @@ void draw_power(Canvas& canvas, const std::vector<PlanReport>& reports, const Sp
   const bool shows_limit = reports.size() == 1 && most_limit > 0 && most_limit < 2.5 * most;
   Panel panel = canvas.panel(PanelPlace::kMiddle, "Power with cooling and losses, MW",
                              shows_limit ? std::max(most, most_limit) : most, span.first, span.last);
-  for (const Curve& curve : curves) canvas.curve(panel, curve, 0.18);
+  for (const PlotCurve& curve : curves) canvas.curve(panel, curve, 0.18);
   if (!shows_limit) return;
   canvas.curve(panel, limit, 0);
   canvas.legend(panel, {{"site's limit", limit.colour, LegendEntry::kDashes}});

@@ -67,7 +67,7 @@ bool by_slurm(const Variables& v) {
   return v.has("SLURM_PROCID") && slurm_tasks(v) > 1 && !script;
 }
 
-Launch by_name(const std::string& name, const Variables& v) {
+WorldLaunch by_name(const std::string& name, const Variables& v) {
   const bool tcp = by_torchrun(v) || by_slurm(v);
   if (name == "alone") return {};
   if (name == "openmpi") return {"mpi-openmpi", "FARSCALE_WORLD=openmpi", 0, tcp};
@@ -130,7 +130,7 @@ int parent_of(int pid) {
 
 }  // namespace
 
-Launch find_launch(const Environment& environment) {
+WorldLaunch find_launch(const Environment& environment) {
   const Variables v(environment);
   if (v.has("FARSCALE_WORLD")) return by_name(v.text("FARSCALE_WORLD"), v);
   const bool tcp = by_torchrun(v) || by_slurm(v);

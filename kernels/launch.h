@@ -13,13 +13,13 @@ using Environment = std::function<const char*(const char* name)>;
 // The world a process belongs to. First an MPI launcher's traces (Open MPI: OMPI_COMM_WORLD_SIZE, PMIX_RANK; MPICH:
 // PMI_RANK, PMI_FD), then torchrun's names (RANK, WORLD_SIZE), then Slurm's (SLURM_PROCID, SLURM_NTASKS).
 // FARSCALE_WORLD=openmpi|mpich|tcp|alone decides instead.
-struct Launch {
+struct WorldLaunch {
   std::string module;         // of farscale-<module>.so: "mpi-openmpi", "mpi-mpich", "socket"; "": a process alone
   std::string by;             // "Open MPI's launcher", "torchrun's variables", "Slurm"
   int size = 0;               // how many processes the launcher says it started; 0: it does not say
   bool meets_by_tcp = false;  // the names that TCP needs are there too: used when the MPI module is missing
 };
-Launch find_launch(const Environment& environment);  // throws InputError when FARSCALE_WORLD is another word
+WorldLaunch find_launch(const Environment& environment);  // throws InputError when FARSCALE_WORLD is another word
 
 // Where ranks without MPI meet: rank 0 listens there.
 struct Rendezvous {

@@ -89,7 +89,7 @@ Maybe<std::unique_ptr<Backend>> open_backend(const std::string& name, World& wor
 }
 
 std::unique_ptr<World> open_world() {
-  const Launch launch = find_launch(environment);
+  const WorldLaunch launch = find_launch(environment);
   if (launch.module.empty()) return single_world();
   auto module = open_module<WorldModule>(launch.module, "farscale_world");
   const std::string why_not = module.reason();

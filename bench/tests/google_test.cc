@@ -78,7 +78,7 @@ TEST(GoogleDriver, EachCaseIsCalledOnceInOrder) {
   ::setenv("BENCHMARK_REPETITIONS", "3", 1);
   ::setenv("BENCHMARK_MIN_WARMUP_TIME", "1", 1);
   std::vector<size_t> called;
-  drive({"a", "b", "c"}, {}, Display::kNothing, [&](size_t index) -> Outcome {
+  drive({"a", "b", "c"}, {}, Display::kNothing, [&](size_t index) -> RunOutcome {
     called.push_back(index);
     if (index == 1) return {.ok = false, .reason = "skipped: no", .time_s = 0, .runs = 1, .counters = {}};
     return {.ok = true, .reason = "", .time_s = 1.5, .runs = 10, .counters = {}};
@@ -89,7 +89,7 @@ TEST(GoogleDriver, EachCaseIsCalledOnceInOrder) {
 TEST(GoogleDriver, ItsOwnFileHoldsOurMediansAndCounters) {
   const std::string path = testing::TempDir() + "farscale_google_driver_test.json";
   std::filesystem::remove(path);
-  drive({"gemm/one"}, {.out = path}, Display::kNothing, [&](size_t) -> Outcome {
+  drive({"gemm/one"}, {.out = path}, Display::kNothing, [&](size_t) -> RunOutcome {
     return {.ok = true, .reason = "", .time_s = 0.25, .runs = 40, .counters = {{"flops_per_s", 123}}};
   });
   std::ifstream file(path);

@@ -29,7 +29,7 @@ std::string openblas_version() {
 }
 
 // The cores of each rank on this rank's host.
-std::vector<std::vector<int>> gather_cores(const World& world, const Machine& machine) {
+std::vector<std::vector<int>> gather_cores(const World& world, const HostMachine& machine) {
   const std::vector<std::string> hosts = world.hosts();
   const std::vector<std::string> cores = world.gather(fmt::format("{}", fmt::join(machine.cores, ",")));
   std::vector<std::vector<int>> here;
@@ -131,7 +131,7 @@ Maybe<std::unique_ptr<Operation>> HostBackend::prepare_input(int64_t bytes) {
 }
 
 Telemetry HostBackend::telemetry() {
-  const Machine now = read_machine();
+  const HostMachine now = read_machine();
   Telemetry telemetry{{"load_average", now.load_average}};
   if (now.frequency_hz > 0) telemetry["frequency_hz"] = now.frequency_hz;
   return telemetry;

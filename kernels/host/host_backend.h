@@ -27,7 +27,7 @@ class HostBackend final : public Backend {
 
  private:
   World& world_;
-  Machine machine_;
+  HostMachine machine_;
   HostContext context_;
 };
 

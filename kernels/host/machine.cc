@@ -32,7 +32,7 @@ std::vector<int> allowed_cpus() {
   return cpus;
 }
 
-void read_cpuinfo(const std::string& path, Machine& machine) {
+void read_cpuinfo(const std::string& path, HostMachine& machine) {
   std::ifstream file(path);
   std::string line;
   int processors = 0;
@@ -51,7 +51,7 @@ void read_cpuinfo(const std::string& path, Machine& machine) {
   machine.hardware_threads = std::max(1, processors);
 }
 
-void read_caches(const std::string& cpu_folder, const std::vector<int>& cpus, Machine& machine) {
+void read_caches(const std::string& cpu_folder, const std::vector<int>& cpus, HostMachine& machine) {
   std::map<int, std::map<std::string, double>> levels;  // level -> who shares it -> bytes
   for (const int cpu : cpus) {
     for (int index = 0; index < 8; ++index) {
@@ -67,7 +67,7 @@ void read_caches(const std::string& cpu_folder, const std::vector<int>& cpus, Ma
   for (const auto& [shared, bytes] : levels.rbegin()->second) machine.llc_bytes += bytes;
 }
 
-void read_memory(const std::string& root, Machine& machine) {
+void read_memory(const std::string& root, HostMachine& machine) {
   std::ifstream file(root + "/proc/meminfo");
   std::string line;
   while (std::getline(file, line)) {
@@ -89,8 +89,8 @@ double read_quota(const std::string& root) {  // "200000 100000": microseconds o
 
 }  // namespace
 
-Machine read_machine(const std::string& root) {
-  Machine machine;
+HostMachine read_machine(const std::string& root) {
+  HostMachine machine;
   const std::string cpu_folder = root + "/sys/devices/system/cpu";
   read_cpuinfo(root + "/proc/cpuinfo", machine);
   const std::vector<int> cpus = allowed_cpus();
@@ -111,7 +111,7 @@ Machine read_machine(const std::string& root) {
   return machine;
 }
 
-int threads_for_rank(const Machine& machine, const std::vector<std::vector<int>>& rank_cores) {
+int threads_for_rank(const HostMachine& machine, const std::vector<std::vector<int>>& rank_cores) {
   double share = 0;
   for (const int core : machine.cores) {
     const auto sharing = std::count_if(rank_cores.begin(), rank_cores.end(), [&](const std::vector<int>& cores) {
@@ -124,7 +124,7 @@ int threads_for_rank(const Machine& machine, const std::vector<std::vector<int>>
   return std::max(1, static_cast<int>(std::floor(share + 1e-9)));
 }
 
-std::string blas_core_warning(const std::string& core, const Machine& machine) {
+std::string blas_core_warning(const std::string& core, const HostMachine& machine) {
   // Names of OpenBLAS's x86-64 cores (its TargetList.txt) by the widest vectors their kernels use.
   static const std::set<std::string> kAvx512 = {"SkylakeX", "Cooperlake", "SapphireRapids", "Zen4", "Zen5"};
   static const std::set<std::string> kAvx2 = {"Haswell", "Zen", "Excavator"};
@@ -145,7 +145,7 @@ std::string blas_core_warning(const std::string& core, const Machine& machine) {
       core, why, machine.cpu_model, better);
 }
 
-std::vector<std::string> steadiness_warnings(const Machine& machine) {
+std::vector<std::string> steadiness_warnings(const HostMachine& machine) {
   std::vector<std::string> warnings;
   if (machine.cpu_flags.contains("hypervisor")) {
     warnings.emplace_back(

@@ -7,7 +7,7 @@
 
 namespace farscale {
 
-struct Machine {
+struct HostMachine {
   std::string cpu_model;
   std::set<std::string> cpu_flags;  // "avx512f", "avx512_bf16", "amx_bf16", "hypervisor", …
   std::vector<int> cores;           // physical cores this process may run on, each by its first hardware thread
@@ -24,16 +24,16 @@ struct Machine {
 };
 
 // Reads /proc and /sys below `root` ("" is this machine); missing files leave their fields empty.
-Machine read_machine(const std::string& root = "");
+HostMachine read_machine(const std::string& root = "");
 
 // Threads for this rank: each of its cores, shared with the other ranks on this host that may run there (rank_cores
 // holds one entry per rank of the host, this one included). At least 1, at most the container's quota over the ranks.
-int threads_for_rank(const Machine& machine, const std::vector<std::vector<int>>& rank_cores);
+int threads_for_rank(const HostMachine& machine, const std::vector<std::vector<int>>& rank_cores);
 
 // The warning when OpenBLAS chose kernels far below what this processor can do, or "".
-std::string blas_core_warning(const std::string& core, const Machine& machine);
+std::string blas_core_warning(const std::string& core, const HostMachine& machine);
 
 // Everything else here that makes timings unsteady.
-std::vector<std::string> steadiness_warnings(const Machine& machine);
+std::vector<std::string> steadiness_warnings(const HostMachine& machine);
 
 }  // namespace farscale

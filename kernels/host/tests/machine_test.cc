@@ -32,12 +32,12 @@ class FakeRoot : public testing::Test {
     fs::create_directories((root_ / path.substr(1)).parent_path());
     std::ofstream(root_ / path.substr(1)) << text;
   }
-  Machine read() const { return read_machine(root_.string()); }
+  HostMachine read() const { return read_machine(root_.string()); }
   fs::path root_;
 };
 
 TEST_F(FakeRoot, ReadsProcessorMemoryAndLoad) {
-  const Machine machine = read();
+  const HostMachine machine = read();
   EXPECT_EQ(machine.cpu_model, "Fake 9000");
   EXPECT_TRUE(machine.cpu_flags.contains("avx512f"));
   EXPECT_EQ(machine.hardware_threads, 2);
@@ -59,14 +59,14 @@ TEST_F(FakeRoot, AContainersLimitsCount) {
   EXPECT_EQ(read().memory_available_bytes, 1000 * 1024);
 }
 
-TEST(Machine, CpuLists) {
+TEST(HostMachine, CpuLists) {
   EXPECT_THAT(parse_cpu_list("0-2,5,7-8"), ElementsAre(0, 1, 2, 5, 7, 8));
   EXPECT_THAT(parse_cpu_list("3"), ElementsAre(3));
   EXPECT_THAT(parse_cpu_list(""), IsEmpty());
 }
 
-TEST(Machine, ThreadsAreCoresSharedAmongTheRanksThatMayRunThere) {
-  Machine machine;
+TEST(HostMachine, ThreadsAreCoresSharedAmongTheRanksThatMayRunThere) {
+  HostMachine machine;
   machine.cores = {0, 1, 2, 3, 4, 5, 6, 7};
   EXPECT_EQ(threads_for_rank(machine, {machine.cores}), 8);
   EXPECT_EQ(threads_for_rank(machine, {machine.cores, machine.cores}), 4);
@@ -78,22 +78,22 @@ TEST(Machine, ThreadsAreCoresSharedAmongTheRanksThatMayRunThere) {
   EXPECT_EQ(threads_for_rank(machine, {machine.cores, machine.cores}), 2);
 }
 
-TEST(Machine, PoorBlasCoresAreNamedWithTheirCure) {
-  Machine wide;
+TEST(HostMachine, PoorBlasCoresAreNamedWithTheirCure) {
+  HostMachine wide;
   wide.cpu_flags = {"sse2", "avx2", "fma", "avx512f", "avx512bw", "avx512vl"};
   EXPECT_THAT(blas_core_warning("Haswell", wide), HasSubstr("OPENBLAS_CORETYPE=SkylakeX"));
   EXPECT_THAT(blas_core_warning("Zen", wide), HasSubstr("OPENBLAS_CORETYPE=SkylakeX"));
   EXPECT_EQ(blas_core_warning("SkylakeX", wide), "");
   EXPECT_EQ(blas_core_warning("Cooperlake", wide), "");
-  Machine narrow;
+  HostMachine narrow;
   narrow.cpu_flags = {"sse2", "avx2", "fma"};
   EXPECT_EQ(blas_core_warning("Haswell", narrow), "");
   EXPECT_THAT(blas_core_warning("Prescott", narrow), HasSubstr("OPENBLAS_CORETYPE=Haswell"));
-  EXPECT_EQ(blas_core_warning("ARMV8", Machine{}), "");
+  EXPECT_EQ(blas_core_warning("ARMV8", HostMachine{}), "");
 }
 
-TEST(Machine, UnsteadinessIsWarnedOf) {
-  Machine machine;
+TEST(HostMachine, UnsteadinessIsWarnedOf) {
+  HostMachine machine;
   machine.hardware_threads = 4;
   machine.load_average = 1.9;
   EXPECT_THAT(steadiness_warnings(machine), IsEmpty());
