@@ -38,7 +38,7 @@ Sampling read_sampling(const TomlTable& table, const Sampling& fallback) {
   return sampling;
 }
 
-// A required list of names, each parsed; an unknown one points at its line.
+// A list of names, each parsed; an unknown one points at its line.
 template <typename T, typename Parse>
 std::vector<T> read_names(const TomlTable& table, std::string_view key, Parse parse) {
   std::vector<T> values;
@@ -49,8 +49,13 @@ std::vector<T> read_names(const TomlTable& table, std::string_view key, Parse pa
       table.fail(key, error.what());
     }
   }
-  if (values.empty()) table.fail(key, "expected at least one name");
   return values;
+}
+
+// After finish(): a misspelt key is the likelier mistake than a missing one, and is told by its name.
+template <typename T>
+void require(const TomlTable& table, std::string_view key, const std::vector<T>& values, std::string_view what) {
+  if (values.empty()) table.fail(key, fmt::format("expected at least one {}", what));
 }
 
 template <typename T, typename Parse>
@@ -94,6 +99,31 @@ std::vector<Epilogue> read_epilogues(const TomlTable& table) {
   return read_names<Epilogue>(table, "epilogues", parse_epilogue);
 }
 
+// A setting that none of the entry's types has would be ignored.
+void check_scaling(const TomlTable& table, const GemmEntry& entry) {
+  const auto has = [&](std::initializer_list<NumberType> types) {
+    return std::find_first_of(entry.types.begin(), entry.types.end(), types.begin(), types.end()) != entry.types.end();
+  };
+  const bool fp8 = has({NumberType::kFp8E4M3, NumberType::kFp8E5M2});
+  if (entry.scaling == Scaling::kTensor && !fp8) table.fail("scaling", "only fp8 types are scaled by tensor");
+  if (entry.scaling == Scaling::kBlock && !fp8 && !has({NumberType::kFp4})) {
+    table.fail("scaling", "only fp8 and fp4 types are scaled by block");
+  }
+  if (entry.fast_accumulation && !fp8) table.fail("fast_accumulation", "only fp8 types accumulate fast");
+}
+
+// The same of `to`, and a conversion that converts nothing.
+void check_to(const TomlTable& table, const MemoryEntry& entry) {
+  const auto has = [&](MemoryKind kind) {
+    return std::find(entry.kinds.begin(), entry.kinds.end(), kind) != entry.kinds.end();
+  };
+  if (has(MemoryKind::kConvert) && entry.type == entry.to) {
+    table.fail("to", fmt::format("convert needs a type other than {}", name(entry.type)));
+  }
+  const bool two_types = has(MemoryKind::kConvert) || has(MemoryKind::kPack) || has(MemoryKind::kUnpack);
+  if (table.has("to") && !two_types) table.fail("to", "only pack, unpack and convert have a second type");
+}
+
 GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
   GemmEntry entry{.types = read_names<NumberType>(table, "types", parse_number_type),
                   .shapes = read_shapes(table),
@@ -108,7 +138,9 @@ GemmEntry read_gemm(const TomlTable& table, const Sampling& defaults) {
                   .data = read_name<InputData>(table, "data", "normal", parse_input_data),
                   .cold = table.flag("cold", true),
                   .sampling = read_sampling(table, defaults)};
-  table.finish();  // a misspelt key is the likelier mistake than a missing one
+  table.finish();
+  require(table, "types", entry.types, "name");
+  check_scaling(table, entry);
   if (entry.shapes.empty() && entry.workload_shapes == 0) {
     table.fail("squares", "expected squares, shapes or workload_shapes: this table names no GEMM");
   }
@@ -126,7 +158,10 @@ MemoryEntry read_memory(const TomlTable& table, const Sampling& defaults) {
                     .cold = table.flag("cold", true),
                     .on = read_on(table),
                     .sampling = read_sampling(table, defaults)};
-  if (entry.bytes.empty()) table.fail("bytes", "expected at least one size in bytes moved");
+  table.finish();
+  require(table, "kinds", entry.kinds, "name");
+  require(table, "bytes", entry.bytes, "size in bytes moved");
+  check_to(table, entry);
   return entry;
 }
 
@@ -144,7 +179,9 @@ CollectiveEntry read_collective(const TomlTable& table, const Sampling& defaults
   if (entry.most_ctas.empty()) entry.most_ctas = {0};
   if (placement != "in_place") entry.in_place.push_back(false);
   if (placement != "out_of_place") entry.in_place.push_back(true);
-  if (entry.bytes.empty()) table.fail("bytes", "expected at least one size");
+  table.finish();
+  require(table, "kinds", entry.kinds, "name");
+  require(table, "bytes", entry.bytes, "size");
   return entry;
 }
 

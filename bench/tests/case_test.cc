@@ -44,6 +44,29 @@ TEST(Suite, MistakesNameLineAndNearestName) {
   EXPECT_THAT(error_of("[[gemm]\n"), HasSubstr("mine.toml:1"));
 }
 
+TEST(Suite, AMisspeltRequiredKeyIsToldBeforeTheMissingOne) {
+  EXPECT_THAT(error_of("[[gemm]]\ntyps = [\"fp32\"]\nsquares = [8]\n"), AllOf(HasSubstr(":2"), HasSubstr("'types'")));
+  EXPECT_THAT(error_of("[[memory]]\nkind = [\"copy\"]\nbytes = [8]\n"), AllOf(HasSubstr(":2"), HasSubstr("'kinds'")));
+  EXPECT_THAT(error_of("[[memory]]\nkinds = [\"copy\"]\nbyte = [8]\n"), AllOf(HasSubstr(":3"), HasSubstr("'bytes'")));
+  EXPECT_THAT(error_of("[[collective]]\nkind = [\"all_reduce\"]\nbytes = [8]\n"), HasSubstr("'kinds'"));
+  EXPECT_THAT(error_of("[[memory]]\nbytes = [8]\n"), HasSubstr("kinds: expected at least one name"));
+  EXPECT_THAT(error_of("[[collective]]\nkinds = [\"all_reduce\"]\n"), HasSubstr("bytes: expected at least one size"));
+}
+
+TEST(Suite, SettingsThatNoTypeOrKindHasAreRefused) {
+  const std::string gemm = "[[gemm]]\nsquares = [8]\n", memory = "[[memory]]\nbytes = [8]\n";
+  EXPECT_THAT(error_of(gemm + "types = [\"fp32\"]\nscaling = \"block\"\n"), HasSubstr("only fp8 and fp4"));
+  EXPECT_THAT(error_of(gemm + "types = [\"fp4\"]\nscaling = \"tensor\"\n"), HasSubstr("only fp8"));
+  EXPECT_THAT(error_of(gemm + "types = [\"fp32\"]\nfast_accumulation = true\n"), HasSubstr("mine.toml:4"));
+  EXPECT_EQ(error_of(gemm + "types = [\"fp32\", \"fp8_e4m3\"]\nscaling = \"tensor\"\nfast_accumulation = true\n"),
+            "no error");
+  EXPECT_EQ(error_of(gemm + "types = [\"fp4\"]\nscaling = \"block\"\n"), "no error");
+  EXPECT_THAT(error_of(memory + "kinds = [\"copy\"]\nto = \"bf16\"\n"), HasSubstr("mine.toml:4"));
+  EXPECT_THAT(error_of(memory + "kinds = [\"convert\"]\n"), HasSubstr("to: convert needs a type other than fp32"));
+  EXPECT_EQ(error_of(memory + "kinds = [\"copy\", \"pack\"]\nto = \"bf16\"\n"), "no error");
+  EXPECT_EQ(error_of(memory + "kinds = [\"convert\"]\ntype = \"bf16\"\n"), "no error") << "to fp32";
+}
+
 TEST(Suite, TablesInheritSamplingAndMayOverride) {
   const Suite suite = parse_suite(
       "[sampling]\nbudget_s = 3\ninterval = 0.02\n[[memory]]\nkinds = [\"copy\"]\nbytes = [8]\nbudget_s = 5\n"
