@@ -7,7 +7,7 @@
 #include <cmath>
 #include <map>
 
-#include "cluster/compute_model.h"
+#include "cluster/gemm_model.h"
 #include "kernels/error.h"
 #include "kernels/format.h"
 #include "results/statistics.h"
@@ -58,9 +58,34 @@ std::string described(const std::vector<Run>& runs, size_t records, std::string_
                      runs.front().path.empty() ? "a run" : runs.front().path, runs.front().device);
 }
 
-// What a machine without power, memory or links in its records gets: nothing invented, and a note.
+// What a machine without power or memory capacity in its records gets: nothing invented; 0 is unknown, not none.
 Quantity unknown(const std::string& what) {
   return {{0, 0, 0}, Evidence::kAssumed, fmt::format("assumption: {} was not measured", what)};
+}
+
+// Links until collectives tell them: ranks of a host from slow Ethernet to shared memory, GPUs from half of PCIe 4 to
+// NVLink 4. Communication must cost something, and the range must say that nobody knows how much.
+Quantity assumed_link(const std::string& kind) {
+  const Estimate rate = kind == "gpu" ? Estimate{5e9, 50e9, 450e9} : Estimate{1e9, 5e9, 25e9};
+  return {rate, Evidence::kAssumed, "assumption: no collective records on several ranks"};
+}
+
+// Whether the records tell what a FLOP costs. Records of one size, or of small ones alone, do not: all of their time
+// goes to launch or bytes, and the rate left over is far above any that was seen.
+bool tells_rate(const GemmFit& fit, double best_flops_per_s) {
+  constexpr double kMostAboveBest = 10;
+  return fit.s_per_flop * best_flops_per_s * kMostAboveBest > 1;
+}
+
+// Then the best rate seen is all that is known: FLOPs at that rate, what is left over is launch.
+void settle_rate(GemmFit& fit, double best_flops_per_s) {
+  constexpr double kUnknownSplit = 0.3;  // log spread away from the records: assumption
+  fit.s_per_flop = 1 / best_flops_per_s, fit.s_per_byte = 0, fit.multiprocessors = 1;
+  std::vector<double> rest, misses;
+  for (const GemmPoint& one : fit.points) rest.push_back(one.time_s - one.gemm.flops() * fit.s_per_flop);
+  fit.launch_s = std::max(0.0, median(rest));
+  for (const GemmPoint& one : fit.points) misses.push_back(std::abs(std::log(gemm_trend(fit, one.gemm) / one.time_s)));
+  fit.log_sigma = std::max({kUnknownSplit, fit.log_sigma, quantile(misses, 0.9) / 1.645});
 }
 
 }  // namespace
@@ -82,7 +107,15 @@ void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
       points.push_back({gemm, one.time_s});
       best = std::max(best, gemm.flops() / one.time_s);
     }
-    const GemmFit fit = fit_gemms(points, model.multiprocessors);
+    GemmFit fit = fit_gemms(points, model.multiprocessors);
+    const bool told = tells_rate(fit, best);
+    if (!told) {
+      settle_rate(fit, best);
+      report.notes.push_back(
+          fmt::format("{} GEMMs: launch and rate cannot be told apart from these sizes: the best rate seen is taken; "
+                      "measure small and large ones",
+                      name(type)));
+    }
     for (size_t i = 0; i < all.size(); ++i) {
       report.residuals.push_back({all[i].record->name, fmt::format("gemm {}", name(type)), all[i].ranks, all[i].time_s,
                                   gemm_trend(fit, points[i].gemm)});
@@ -90,10 +123,10 @@ void fit_gemm(const std::vector<Run>& runs, FitReport& report) {
     model.gemm_fits[type] = fit;
     model.flops_per_s[type] = measured(best, 0.02, described(runs, all.size(), "GEMM") + ", best rate seen");
     widest = std::max(widest, fit.log_sigma);
-    model.evidence.push_back({fmt::format("{} GEMMs: {} and {} a launch, within {}", name(type),
-                                          format_si(1 / std::max(fit.s_per_flop, 1e-30), "FLOP/s"),
-                                          format_seconds(fit.launch_s), format_percent(fit.log_sigma)),
-                              Evidence::kMeasured, described(runs, all.size(), "GEMM")});
+    model.evidence.push_back(
+        {fmt::format("{} GEMMs: {} and {} a launch, within {}", name(type), format_si(1 / fit.s_per_flop, "FLOP/s"),
+                     format_seconds(fit.launch_s), format_percent(fit.log_sigma)),
+         told ? Evidence::kMeasured : Evidence::kAssumed, described(runs, all.size(), "GEMM")});
   }
   if (by_type.empty()) {
     report.notes.push_back("no GEMM records: compute cannot be predicted from this model");
@@ -197,6 +230,7 @@ FitReport fit_model(const std::vector<Run>& runs) {
       report.notes.push_back(fmt::format("{} is of '{}', not '{}': fitted together all the same", run.path, run.device,
                                          runs.front().device));
     }
+    for (const std::string& warning : run.warnings) report.notes.push_back(fmt::format("{}: {}", run.path, warning));
     if (!run.complete) report.notes.push_back(fmt::format("{} is of a run that did not end", run.path));
   }
   const auto cores = runs.front().environment.find("multiprocessors");
@@ -208,9 +242,10 @@ FitReport fit_model(const std::vector<Run>& runs) {
   for (const auto& [host, ranks] : per_host) model.gpus_per_node = std::max(model.gpus_per_node, ranks);
   model.scale_up_domain = std::max(1, model.gpus_per_node);
   model.memory_bytes = unknown("memory capacity");
+  report.notes.push_back("memory capacity was not measured: no layout is refused for what it needs");
   model.cache_bytes = unknown("cache");
   model.limit_w = model.gpu_w = model.node_w = unknown("power");
-  model.scale_up_bytes_per_s = model.nic_bytes_per_s = unknown("link rate");
+  model.scale_up_bytes_per_s = model.nic_bytes_per_s = assumed_link(model.kind);
   fit_gemm(runs, report);
   fit_memory(runs, report);
   fit_collectives(runs, report);
@@ -220,13 +255,15 @@ FitReport fit_model(const std::vector<Run>& runs) {
     throw InputError(
         fmt::format("{}: no usable gemm, memory, collective or step records: nothing to fit", runs.front().path));
   }
-  if (model.flops_per_s.empty()) {
+  // Collectives alone answer `predict --collective`.
+  if (model.flops_per_s.empty() && model.collective_fits.empty()) {
     throw InputError(
         fmt::format("{}: no usable GEMM records: run `farscale run quick --only gemm,memory,collective,step` first",
                     runs.front().path));
   }
-  model.training_type =
-      model.flops_per_s.contains(NumberType::kBf16) ? NumberType::kBf16 : model.flops_per_s.begin()->first;
+  if (!model.flops_per_s.empty() && !model.flops_per_s.contains(NumberType::kBf16)) {
+    model.training_type = model.flops_per_s.begin()->first;
+  }
   return report;
 }
 

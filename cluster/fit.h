@@ -29,6 +29,9 @@ struct FitReport {
 // Fits all runs together; they must come from one backend. Throws InputError when there is nothing to fit.
 FitReport fit_model(const std::vector<Run>& runs);
 
+// Why a model whose samples spread so far says little about stragglers; empty when they do not.
+std::string busy_note(const RankSpread& ranks);
+
 // The parts, each filling in the model, the residuals and the notes.
 void fit_gemm(const std::vector<Run>& runs, FitReport& report);
 void fit_memory(const std::vector<Run>& runs, FitReport& report);

@@ -158,8 +158,10 @@ void fit_collectives(const std::vector<Run>& runs, FitReport& report) {
     }
   }
   if (model.collective_fits.empty()) {
+    const Estimate& link = model.nic_bytes_per_s.value;
     report.notes.push_back(
-        "no collective records on several ranks: communication comes from the library's prior on unknown links");
+        fmt::format("no collective records: links assumed at {} … {}; run on 2 ranks or more to measure them",
+                    format_si(link.p05, "B/s"), format_si(link.p95, "B/s")));
   }
 }
 

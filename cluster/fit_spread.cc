@@ -6,22 +6,48 @@
 
 #include "cluster/fit.h"
 #include "cluster/tail_fit.h"
+#include "kernels/format.h"
 #include "results/statistics.h"
 
 namespace farscale {
 namespace {
 
-Quantity spread_of(std::vector<double> values, const std::string& what) {
-  if (values.empty())
-    return {{0.002, 0.01, 0.05}, Evidence::kAssumed, fmt::format("assumption: no samples for {}", what)};
-  return {{quantile(values, 0.1), median(values), quantile(values, 0.9)},
+constexpr size_t kLeastSamples = 8;  // of a record, to say how they spread
+
+// A spread that a record shows, and how much the record counts: the seconds it takes. Cases of microseconds spread
+// most, and are least of a step.
+struct Observed {
+  double value = 0, weight = 0;
+};
+
+// The value with this share of the weight below it.
+double weighted_quantile(std::vector<Observed> all, double share) {
+  std::sort(all.begin(), all.end(), [](const Observed& a, const Observed& b) { return a.value < b.value; });
+  double total = 0, below = 0;
+  for (const Observed& one : all) total += one.weight;
+  for (const Observed& one : all) {
+    below += one.weight;
+    if (below >= share * total) return one.value;
+  }
+  return all.back().value;
+}
+
+Quantity spread_of(const std::vector<Observed>& all, const std::string& what) {
+  if (all.empty()) return {{0.002, 0.01, 0.05}, Evidence::kAssumed, fmt::format("assumption: no samples for {}", what)};
+  return {{weighted_quantile(all, 0.1), weighted_quantile(all, 0.5), weighted_quantile(all, 0.9)},
           Evidence::kMeasured,
-          fmt::format("measured: {} of {} records", what, values.size())};
+          fmt::format("measured: {} of {} records, weighed by their time", what, all.size())};
 }
 
 // Standard deviation over the median, from the middle half of the samples.
 double relative_spread(const std::vector<double>& samples) {
   return (quantile(samples, 0.75) - quantile(samples, 0.25)) / 1.349 / median(samples);
+}
+
+double standard_deviation(const std::vector<double>& values, double middle) {
+  double sum = 0;
+  for (const double one : values) sum += (one - middle) * (one - middle);
+  return std::sqrt(sum / double(values.size() - 1));
 }
 
 // Samples of all records on one scale: distance from their own median, in their own standard deviations.
@@ -35,8 +61,9 @@ void scale(Quantity& quantity, double factor) {
   quantity.value = {quantity.value.p05 * factor, quantity.value.p50 * factor, quantity.value.p95 * factor};
 }
 
-// Which tail the samples have, and how sure that is.
-void fit_tail_of(const std::vector<double>& pooled, FitReport& report) {
+// Which tail the samples have, and how sure that is. The pooled tail may stretch the spread, but by no more than the
+// samples that the spread is from show themselves.
+void fit_tail_of(const std::vector<double>& pooled, double most_stretch, FitReport& report) {
   if (pooled.size() < kLeastTailSamples) {
     report.notes.push_back(fmt::format(
         "{} samples are too few to see a tail: it is an assumption, and the slowest of many ranks hangs on it",
@@ -54,34 +81,62 @@ void fit_tail_of(const std::vector<double>& pooled, FitReport& report) {
   RankSpread& spread = report.model.ranks;
   spread.tail = {fit.heavy, Evidence::kMeasured, source};
   spread.shape = {fit.shape, Evidence::kMeasured, source};
-  scale(spread.transient, fit.stretch);
+  scale(spread.transient, std::min(fit.stretch, most_stretch));
+}
+
+// What the records of one family show, by the seconds they take.
+struct Spreads {
+  std::vector<Observed> transient;   // of samples, by quartiles, over their median
+  std::vector<Observed> stretch;     // their standard deviation over that by quartiles
+  std::vector<Observed> persistent;  // of the ranks' medians
+};
+
+void add(const Record& record, Spreads& spreads) {
+  if (record.samples_s.empty()) return;
+  const double time_s = median(record.samples_s);
+  if (record.samples_s.size() >= kLeastSamples) {
+    const double spread = relative_spread(record.samples_s);
+    spreads.transient.push_back({spread, time_s});
+    if (spread > 0) {
+      spreads.stretch.push_back({standard_deviation(record.samples_s, time_s) / (spread * time_s), time_s});
+    }
+  }
+  if (record.rank_medians_s.size() >= 2) {
+    const double middle = median(record.rank_medians_s);
+    spreads.persistent.push_back({standard_deviation(record.rank_medians_s, middle) / middle, time_s});
+  }
 }
 
 }  // namespace
 
+std::string busy_note(const RankSpread& ranks) {
+  constexpr double kBusy = 0.2;  // of an idle machine: a few per cent
+  const Quantity& spread = ranks.transient;
+  if (spread.evidence != Evidence::kMeasured || spread.value.p50 <= kBusy) return "";
+  return fmt::format("samples spread by {}: the machine was not idle, and stragglers are overstated",
+                     format_percent(spread.value.p50));
+}
+
+// The passing spread is that of steps where there are step records, else of kernels. The ranks of a step wait for each
+// other, and their medians are alike: the lasting spread is that of kernels, and of steps only without them.
 void fit_spread(const std::vector<Run>& runs, FitReport& report) {
-  std::vector<double> transient, persistent, pooled;
+  Spreads steps, kernels;
+  std::vector<double> pooled;
   for (const Run& run : runs) {
     for (const Record* record : usable(run)) {
       if (record->family != "gemm" && record->family != "step" && record->family != "memory") continue;
-      if (record->samples_s.size() >= 8) {
-        transient.push_back(relative_spread(record->samples_s));
-        standardise(record->samples_s, pooled);
-      }
-      const std::vector<double>& ranks = record->rank_medians_s;
-      if (ranks.size() >= 2) {
-        const double middle = median(ranks);
-        double sum = 0;
-        for (const double one : ranks) sum += (one / middle - 1) * (one / middle - 1);
-        persistent.push_back(std::sqrt(sum / double(ranks.size() - 1)));
-      }
+      add(*record, record->family == "step" ? steps : kernels);
+      if (record->samples_s.size() >= kLeastSamples) standardise(record->samples_s, pooled);
     }
   }
   RankSpread& spread = report.model.ranks;
-  spread.transient = spread_of(transient, "spread of samples");
-  spread.persistent = spread_of(persistent, "spread of ranks");
-  fit_tail_of(pooled, report);
-  if (persistent.empty()) report.notes.push_back("one rank only: the spread between ranks is an assumption");
+  const Spreads& passing = steps.transient.empty() ? kernels : steps;
+  const std::vector<Observed>& lasting = kernels.persistent.empty() ? steps.persistent : kernels.persistent;
+  spread.transient = spread_of(passing.transient, steps.transient.empty() ? "spread of samples" : "spread of steps");
+  spread.persistent = spread_of(lasting, "spread of ranks");
+  fit_tail_of(pooled, passing.stretch.empty() ? 1 : std::max(1.0, weighted_quantile(passing.stretch, 0.5)), report);
+  if (const std::string busy = busy_note(spread); !busy.empty()) report.notes.push_back(busy);
+  if (lasting.empty()) report.notes.push_back("one rank only: the spread between ranks is an assumption");
 }
 
 }  // namespace farscale
