@@ -93,7 +93,7 @@ void print_table(const std::vector<BackendState>& backends, const std::vector<Mp
     table.add({"backend " + backend.name, backend.missing.empty() ? "ready" : "missing",
                backend.missing.empty() ? backend.report.name : backend.missing});
     if (!backend.missing.empty()) continue;
-    if (backend.report.memory_bytes > 0) table.add({"", "memory", format_bytes(backend.report.memory_bytes)});
+    if (backend.report.memory_bytes > 0) table.add({"", "memory usable", format_bytes(backend.report.memory_bytes)});
     if (backend.report.cache_bytes > 0) table.add({"", "last-level cache", format_bytes(backend.report.cache_bytes)});
     for (const auto& [key, value] : backend.report.facts) table.add({"", key, value});
   }
@@ -116,7 +116,7 @@ Json backend_json(const BackendState& backend) {
     return json;
   }
   json["device"] = backend.report.name;
-  json["memory_bytes"] = backend.report.memory_bytes;
+  json["memory_bytes"] = static_cast<int64_t>(backend.report.memory_bytes);
   json["cache_bytes"] = backend.report.cache_bytes;
   json["facts"] = backend.report.facts.empty() ? Json::object() : Json(backend.report.facts);
   json["warnings"] = backend.report.warnings;

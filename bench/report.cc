@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "kernels/format.h"
@@ -27,6 +28,13 @@ double counter(const Record& record, const std::string& name) {
 
 std::string counter_text(const Record& record, const std::string& name, std::string (*format)(double)) {
   return record.counters.contains(name) ? format(record.counters.at(name)) : "-";
+}
+
+// Three significant digits, without an exponent: "0.00123", "12.3", "13,123".
+std::string number_text(double value) {
+  if (value >= 999.5) return format_count(value);
+  const int whole = value > 0 ? static_cast<int>(std::floor(std::log10(value))) : 0;
+  return fmt::format("{:.{}f}", value, std::max(0, 2 - whole));
 }
 
 // "1.23 ms ± 0.8 %": median and half its 95 % interval.
@@ -57,8 +65,8 @@ std::string variant(const GemmProblem& gemm) {
 // In units of 1e9; where the record's own is the sustained one, the burst's beside it.
 std::string rate_text(const Record& record, const std::string& rate) {
   const double burst = counter(record, "burst_" + rate);
-  return fmt::format("{:.1f}{}", counter(record, rate) / 1e9,
-                     burst > 0 ? fmt::format(" (burst {:.1f})", burst / 1e9) : "");
+  return number_text(counter(record, rate) / 1e9) +
+         (burst > 0 ? fmt::format(" (burst {})", number_text(burst / 1e9)) : "");
 }
 
 std::string gemm_table(const Run& run) {
@@ -131,7 +139,7 @@ std::string collective_table(const Run& run) {
                                     std::to_string(problem.ranks),
                                     time_text(*record),
                                     spread_text(*record),
-                                    bandwidth ? fmt::format("{:.2f}", counter(*record, "bus_bytes_per_s") / 1e9) : "-",
+                                    bandwidth ? number_text(counter(*record, "bus_bytes_per_s") / 1e9) : "-",
                                     verdict_text(*record)};
     if (told) row.push_back(choice_text(*record));
     table.add(row);
@@ -139,7 +147,7 @@ std::string collective_table(const Run& run) {
   return table.empty() ? "" : table.str() + "\n";
 }
 
-std::string samples_text(double rate) { return fmt::format("{:.3g} samples/s", rate); }
+std::string samples_text(double rate) { return number_text(rate) + " samples/s"; }
 
 // With the 95 % interval of its median: a small difference of two large times is no point.
 std::string exposed_text(const Record& record) {
@@ -169,12 +177,25 @@ std::string step_table(const Run& run) {
                counter_text(*record, "communication_only_s", format_seconds), exposed_text(*record),
                counter_text(*record, "exposed_share", format_percent)});
     rates.add({step_name(*record), counter_text(*record, "scaled_samples_per_s", samples_text),
-               counter_text(*record, "samples_per_s", samples_text),
-               counter_text(*record, "frames_per_s", [](double rate) { return fmt::format("{:.3g}", rate); }),
+               counter_text(*record, "samples_per_s", samples_text), counter_text(*record, "frames_per_s", number_text),
                counter_text(*record, "mfu", format_percent), counter_text(*record, "hfu", format_percent),
                counter_text(*record, "input_bytes_per_s", [](double rate) { return format_si(rate, "B/s"); })});
   }
-  return times.empty() ? "" : times.str() + "\n" + rates.str() + "\n";
+  if (times.empty()) return "";
+  return fmt::format(
+      "{}\n{}MFU: FLOPs the model needs over the peak named below; HFU: FLOPs executed, those of recomputation "
+      "too.\n\n",
+      times.str(), rates.str());
+}
+
+// How much a class of kernels is slower beside communication; "-" where the medians' intervals overlap: noise.
+std::string slowdown_text(const Record& record, const std::string& kind) {
+  const auto alone = record.series_s.find("class/" + kind);
+  const auto beside = record.series_s.find("class_beside_traffic/" + kind);
+  if (alone == record.series_s.end() || beside == record.series_s.end()) return "-";
+  const Interval before = median_interval95(alone->second), after = median_interval95(beside->second);
+  if (before.low <= after.high && after.low <= before.high) return "-";
+  return format_percent(counter(record, "slowdown_" + kind) - 1);
 }
 
 // Each step's classes of kernels, and in words what a table has no room for.
@@ -185,8 +206,7 @@ std::string step_details(const Run& run) {
     for (const auto& [key, share] : record->counters) {
       if (!key.starts_with("share_") || key == "share_of_best_seen") continue;
       const std::string kind = key.substr(6);
-      classes.add({kind, format_percent(share),
-                   counter_text(*record, "slowdown_" + kind, [](double times) { return format_percent(times - 1); })});
+      classes.add({kind, format_percent(share), slowdown_text(*record, kind)});
     }
     text += classes.str();
     for (const char* key : {"late", "peak", "kernels", "micro_batch", "graph"}) {

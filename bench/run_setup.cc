@@ -9,6 +9,7 @@
 #include <charconv>
 #include <ctime>
 #include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "bench/environment.h"
@@ -47,12 +48,24 @@ void check_request(const RunRequest& request, const GoogleFlags& flags) {
   }
   scale_of(request);
   check_step_layout(request.layout);
-  if (request.budget_s != 0 && !(request.budget_s >= 1e-3 && request.budget_s <= 86400)) {
-    throw InputError(fmt::format("--budget: expected seconds a case from 0.001 to 86400, found {}", request.budget_s));
+  const double budget_s = request.budget_s.value_or(1);
+  if (!(budget_s >= 1e-3 && budget_s <= 86400)) {
+    throw InputError(fmt::format("--budget: expected seconds a case from 0.001 to 86400, found {}", budget_s));
   }
   if (request.json && !flags.format.empty()) {
     throw InputError("--json and --benchmark_format both want stdout: choose one");
   }
+}
+
+// What the command line says of steps would be ignored without one.
+void check_step_flags(const RunRequest& request, const Suite& suite) {
+  const bool wanted =
+      request.only.empty() || std::find(request.only.begin(), request.only.end(), "step") != request.only.end();
+  if (wanted && !suite.step.empty()) return;
+  const char* flag = !request.scale.empty() ? "--scale" : !request.layout.empty() ? "--layout" : "--input";
+  if (request.scale.empty() && request.layout.empty() && !request.input) return;
+  throw InputError(fmt::format("{}: only steps have it, and {}", flag,
+                               wanted ? fmt::format("suite '{}' has none", suite.name) : "--only leaves them out"));
 }
 
 Suite read_suite(const RunRequest& request, const Agreement& agreement) {
@@ -60,7 +73,10 @@ Suite read_suite(const RunRequest& request, const Agreement& agreement) {
   agreement.on_first([&] { text = suite_text(request.suite); });
   text = agreement.world().broadcast(text);
   Suite suite;
-  agreement.together([&] { suite = parse_suite(text, request.suite); });
+  agreement.together([&] {
+    suite = parse_suite(text, request.suite);
+    check_step_flags(request, suite);
+  });
   if (!request.workload.empty()) suite.workload = request.workload;
   for (StepEntry& step : suite.step) {
     if (!request.scale.empty()) step.scale = scale_of(request);
@@ -68,6 +84,22 @@ Suite read_suite(const RunRequest& request, const Agreement& agreement) {
     step.input = step.input || request.input;
   }
   return suite;
+}
+
+// Ranks that were started differently would wait for each other in different cases.
+void agree_on_request(const RunRequest& request, const std::vector<Case>& cases, const Agreement& agreement) {
+  std::string own = fmt::format("{} {} {}", request.backend, request.list, request.input);
+  for (const Case& item : cases) {
+    const Sampling& s = item.sampling;
+    own += fmt::format("\n{} {} {} {} {} {} {} {}", item.name, s.interval, s.budget_s, s.least_samples, s.most_samples,
+                       s.sample_s, s.cool_s, s.sustain_s);
+  }
+  const std::vector<std::string> all = agreement.world().gather(fmt::format("{:x}", std::hash<std::string>{}(own)));
+  const auto other = std::find_if(all.begin(), all.end(), [&](const std::string& one) { return one != all.front(); });
+  if (other == all.end()) return;
+  throw AgreedError(ExitCode::kBadInput,
+                    fmt::format("rank {} was started with other arguments than rank 0: every rank needs the same",
+                                other - all.begin()));
 }
 
 std::string plural(size_t count, const char* one) { return fmt::format("{} {}{}", count, one, count == 1 ? "" : "s"); }
@@ -105,15 +137,18 @@ RunPlan plan_run(const RunRequest& request, const Agreement& agreement) {
     if (needs_workload(plan.suite, request.only)) plan.workload = load_workload(plan.suite.workload);
     const ExpandOptions options{.ranks = agreement.world().size(),
                                 .only = request.only,
-                                .budget_s = request.budget_s,
+                                .budget_s = request.budget_s.value_or(0),
                                 .exact_samples = plan.flags.repetitions};
     plan.cases = expand_suite(plan.suite, plan.workload ? &*plan.workload : nullptr, options);
     for (const Case& item : plan.cases) {
       if (item.problem) validate(*item.problem);
     }
-    if (plan.cases.empty())
-      throw InputError(fmt::format("suite '{}' has no case that --only lets through", plan.suite.name));
+    if (plan.cases.empty()) {
+      throw InputError(
+          fmt::format("{}: no case{}", request.suite, request.only.empty() ? "" : " that --only lets through"));
+    }
   });
+  agree_on_request(request, plan.cases, agreement);
   plan.cases = filtered(std::move(plan.cases), plan.flags, agreement);
   return plan;
 }

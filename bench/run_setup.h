@@ -20,13 +20,13 @@ namespace farscale {
 struct RunRequest {
   std::string suite = "quick";
   std::string backend = "auto";
-  std::string workload;           // "": the suite's
-  std::vector<std::string> only;  // families; empty: all
-  std::string out;                // "": default_result_name()
-  std::string scale;              // of steps: "auto" or a number; "": the suite's
-  std::string layout;             // of steps; "": the suite's
-  bool input = false;             // of steps: copy inputs beside them
-  double budget_s = 0;            // of each case; 0: the suite's
+  std::string workload;                 // "": the suite's
+  std::vector<std::string> only;        // families; empty: all
+  std::string out;                      // "": default_result_name()
+  std::string scale;                    // of steps: "auto" or a number; "": the suite's
+  std::string layout;                   // of steps; "": the suite's
+  bool input = false;                   // of steps: copy inputs beside them
+  std::optional<double> budget_s = {};  // of each case; none: the suite's
   bool json = false;
   bool list = false;
   std::vector<std::string> extra;  // what the command line did not know: Google Benchmark's flags
@@ -40,7 +40,8 @@ struct RunPlan {
   std::vector<Case> cases;
 };
 
-// Reads suite and workload (rank 0's text of the suite, on every rank), expands and filters. Throws AgreedError.
+// Reads suite and workload (rank 0's text of the suite, on every rank), expands and filters. Throws AgreedError, also
+// when a rank was asked for something else than rank 0.
 RunPlan plan_run(const RunRequest& request, const Agreement& agreement);
 
 struct ChosenBackend {

@@ -24,7 +24,7 @@ class Planner {
   Planner(const LoweredStep& step, const StepPlanOptions& options) : step_(step), options_(options) {
     plan_.scale = options.scale;
     plan_.micro_batch = step.micro_batch;
-    plan_.training_flops = step.training_flops;
+    if (step.executed_flops > 0) plan_.training_share = step.training_flops / step.executed_flops;
     plan_.decoded_bytes = step.decoded_bytes / options.scale;
     plan_.stored_bytes = step.input_bytes;
   }

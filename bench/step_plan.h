@@ -48,7 +48,7 @@ struct StepPlan {
   double convolution_proxies = 0;  // and what would be convolutions, but runs as GEMMs of the same FLOPs
   double memory_bytes = 0;         // moved by the memory passes
   double gradient_bytes = 0;       // in the buckets
-  double training_flops = 0;       // of the workload itself, unscaled: attention counts half where causal
+  double training_share = 1;       // of the FLOPs: what the model needs; the rest is recomputation
   double decoded_bytes = 0;        // of input copied to the device, scaled
   double stored_bytes = 0;         // of input read from storage, unscaled
   std::vector<std::string> notes;  // what is not run, and why

@@ -65,8 +65,9 @@ void keep_rates(const Lab& lab, const StepPlan& plan, const Peak& peak, double s
   set_counter(record, "input_bytes_per_s", plan.decoded_bytes * lab.world.size() / step_s);
   if (peak.flops_per_s <= 0) return;
   set_counter(record, "peak_flops_per_s", peak.flops_per_s);
-  set_counter(record, "mfu", plan.training_flops / plan.scale / step_s / peak.flops_per_s);
-  set_counter(record, "hfu", plan.gemm_flops / step_s / peak.flops_per_s);
+  const double hfu = plan.gemm_flops / step_s / peak.flops_per_s;
+  set_counter(record, "hfu", hfu);
+  set_counter(record, "mfu", hfu * plan.training_share);  // of what was run, whose FLOPs a scaled copy rounds
   record.details["peak"] = fmt::format("{}: {}", format_si(peak.flops_per_s, "FLOP/s"), peak.source);
 }
 

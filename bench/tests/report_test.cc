@@ -9,6 +9,7 @@
 #include "bench/session.h"
 #include "bench/tests/fake_backend.h"
 #include "kernels/module.h"
+#include "kernels/tests/thread_world.h"
 
 namespace farscale {
 namespace {
@@ -38,7 +39,46 @@ farscale::Run small_run() {
 TEST(Report, SharesAreOfTheBestSeen) {
   const std::string text = report_tables(small_run());
   EXPECT_THAT(text, AllOf(HasSubstr("a machine"), HasSubstr("fp32 nn hot"), HasSubstr("100x100x100")));
-  EXPECT_THAT(text, AllOf(HasSubstr("2.0  100.0 %  correct"), HasSubstr("1.0   50.0 %  correct")));
+  EXPECT_THAT(text, AllOf(HasSubstr("2.00  100.0 %  correct"), HasSubstr("1.00   50.0 %  correct")));
+}
+
+TEST(Report, SmallRatesKeepTheirDigitsAndLargeOnesHaveNoExponent) {
+  farscale::Run run = small_run();
+  run.records[0].counters["flops_per_s"] = 4.56e5;
+  run.records[1].counters["flops_per_s"] = 1.3123e13;
+  EXPECT_THAT(report_tables(run), AllOf(HasSubstr("0.000456"), HasSubstr("13,123")));
+}
+
+TEST(Report, ASlowdownWithinTheNoiseIsNotShown) {
+  farscale::Run run;
+  Record record;
+  record.family = "step";
+  record.samples_s = std::vector<double>(9, 1.0);
+  record.counters = {{"share_linear", 0.75}, {"slowdown_linear", 1.5}, {"share_norm", 0.25}, {"slowdown_norm", 0.525}};
+  record.series_s["class/linear"] = std::vector<double>(9, 1.0);
+  record.series_s["class_beside_traffic/linear"] = std::vector<double>(9, 1.5);
+  record.series_s["class/norm"] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+  record.series_s["class_beside_traffic/norm"] = {1, 1, 2, 2, 2.6, 3, 4, 8, 9};
+  run.records = {record};
+  EXPECT_THAT(report_tables(run), AllOf(HasSubstr("50.0 %"), HasSubstr("25.0 %"), Not(HasSubstr("-47.5 %")),
+                                        HasSubstr("MFU: FLOPs the model needs")));
+}
+
+// Each rank would wait in cases that the others do not have.
+TEST(PlanRun, RanksWithOtherArgumentsAreFoundBeforeTheFirstCase) {
+  const auto planned = [](const char* second_family) {
+    return on_ranks<std::string>(2, [&](World& world) -> std::string {
+      const RunRequest request{.only = {world.rank() == 0 ? "memory" : second_family}};
+      try {
+        plan_run(request, Agreement(world));
+      } catch (const AgreedError& error) {
+        return error.code() == ExitCode::kBadInput ? error.what() : "another code";
+      }
+      return "the same";
+    });
+  };
+  EXPECT_THAT(planned("collective"), testing::Each(HasSubstr("rank 1 was started with other arguments")));
+  EXPECT_THAT(planned("memory"), testing::Each("the same"));
 }
 
 TEST(Report, WhatIsWrongShowsItsReasonAndNoTime) {
