@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "cluster/draws.h"
+#include "cluster/fit.h"
 #include "cluster/jitter.h"
 #include "cluster/predictor.h"
 #include "kernels/error.h"
@@ -46,6 +47,12 @@ std::string binding_of(const Breakdown& parts) {
 }
 
 void check(const PredictOptions& options, const Machine::Data& machine) {
+  if (machine.flops_per_s.empty()) {
+    throw InputError(fmt::format(
+        "{}: has no GEMM records and answers --collective only: run `farscale run quick --only gemm,memory,step` and "
+        "fit it with this",
+        machine.path.empty() ? machine.name : machine.path));
+  }
   if (options.eject < 0 || options.eject >= 0.5) {
     throw InputError(
         fmt::format("--eject: expected a share from 0 to less than 50 %, not {:.3g} %", 100 * options.eject));
@@ -56,6 +63,14 @@ void check(const PredictOptions& options, const Machine::Data& machine) {
         "of them (a hardware file says so with generation = \"hopper\")",
         machine.name));
   }
+}
+
+[[noreturn]] void not_finite(const Machine::Data& machine, int64_t gpus) {
+  throw InputError(fmt::format(
+      "{}: no finite step time on {} GPUs (memory {}, scale-up link {}, network card {}): fit the model "
+      "anew, or correct the rate that is 0",
+      machine.path.empty() ? machine.name : machine.path, gpus, format_si(machine.memory_bytes_per_s.value.p50, "B/s"),
+      format_si(machine.scale_up_bytes_per_s.value.p50, "B/s"), format_si(machine.nic_bytes_per_s.value.p50, "B/s")));
 }
 
 std::vector<MachineDraw> draws_of(const Machine::Data& machine, const PredictOptions& options) {
@@ -194,6 +209,7 @@ void Predictor::fill_ranges(Prediction& prediction, const Choice& choice) {
     mfu.push_back(peak > 0 ? flops / (total * peak) : 0);
     efficiency.push_back(rate.back() / double(gpus) / base[i]);
     exposed.push_back(times.exposed_comm / total);
+    if (!std::isfinite(total) || !std::isfinite(efficiency.back())) not_finite(machine_.data(), gpus);
   }
   prediction.samples_per_s_draws = rate;
   prediction.step_time_s = estimate_of(time_s);
@@ -213,6 +229,7 @@ void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
                                               format_si(step.memory_bytes, "B"), machine.name, format_si(capacity, "B"),
                                               format_si(usable_bytes(machine), "B")));
   }
+  if (const std::string busy = busy_note(machine.ranks); !busy.empty()) prediction.warnings.push_back(busy);
   constexpr int64_t kEven = 8;
   if (options_.layout == "auto" && choice.layout.zero_stage > 0 && prediction.gpus > kEven &&
       prediction.gpus % kEven != 0) {

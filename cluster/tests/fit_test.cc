@@ -144,5 +144,90 @@ TEST(Fit, HostModelPredictsItsRanks) {
   EXPECT_EQ(two.extrapolated_from_gpus, 4);
 }
 
+// Fits the runs, writes the model, reads it back: what `predict --model` sees.
+Machine::Data through_the_file(const FitReport& report) { return *model_from_json(report_to_json(report), "m.json"); }
+
+double step_s(const Machine::Data& model, int64_t gpus) {
+  const Machine machine(std::make_shared<Machine::Data>(model));
+  return predict(load_workload("resnet50"), machine, gpus, {.draws = 100}).step_time_s.p50;
+}
+
+TEST(Fit, OneRankAssumesLinksAndPredictsThemAll) {
+  const FitReport report = fit_model({synthetic(1)});
+  EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("links assumed")));
+  Machine::Data model = through_the_file(report);
+  EXPECT_EQ(model.nic_bytes_per_s.evidence, Evidence::kAssumed);
+  EXPECT_GT(model.nic_bytes_per_s.value.p95, 10 * model.nic_bytes_per_s.value.p05);
+  for (const int64_t gpus : {1, 2, 4}) EXPECT_TRUE(std::isfinite(step_s(model, gpus))) << gpus;
+  const double slow = step_s(model, 4);
+  for (Quantity* link : {&model.nic_bytes_per_s, &model.scale_up_bytes_per_s}) {
+    link->value = {link->value.p05 * 10, link->value.p50 * 10, link->value.p95 * 10};
+  }
+  EXPECT_LT(step_s(model, 4), slow);
+  model.nic_bytes_per_s.value = model.scale_up_bytes_per_s.value = {0, 0, 0};
+  EXPECT_THROW(step_s(model, 4), InputError);
+}
+
+TEST(Fit, OneSizeOfGemmsIsNoRate) {
+  farscale::Run run = synthetic(1);
+  std::erase_if(run.records, [](const Record& one) { return one.family == "gemm"; });
+  Rng rng{5};
+  const GemmProblem gemm{.m = 96, .n = 96, .k = 96};
+  run.records.push_back(record_of(gemm, "gemm", 13e-6, rng));
+  const FitReport report = fit_model({run});
+  const GemmFit& fit = report.model.gemm_fits.at(NumberType::kFp32);
+  EXPECT_NEAR(fit.s_per_flop * gemm.flops() / 13e-6, 1, 0.03);
+  EXPECT_NEAR(fit.launch_s, 0, 1e-9);
+  EXPECT_EQ(report.model.evidence.front().evidence, Evidence::kAssumed);
+  EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("cannot be told apart")));
+  EXPECT_EQ(fit_model({synthetic(1)}).model.evidence.front().evidence, Evidence::kMeasured);
+}
+
+// Samples around a time with every tenth far off.
+std::vector<double> disturbed(double time_s, double sigma, double far, Rng& rng) {
+  std::vector<double> all;
+  for (int i = 0; i < 100; ++i) all.push_back(time_s * (std::exp(sigma * rng.normal()) + (i % 10 == 0 ? far : 0)));
+  return all;
+}
+
+TEST(Fit, ShortCasesAndTailsDoNotSwallowTheSpread) {
+  farscale::Run run = synthetic(1);
+  run.warnings = {"load average 4.4 on 2 hardware threads"};
+  Rng rng{7};
+  const GemmProblem shorter{.m = 16, .n = 16, .k = 16}, longest{.m = 4096, .n = 4096, .k = 4096};
+  for (int i = 0; i < 9; ++i) {
+    run.records.push_back(record_of(shorter, "gemm", 1e-6, rng));
+    run.records.back().samples_s = disturbed(1e-6, 1.0, 30, rng);
+  }
+  run.records.push_back(record_of(longest, "gemm", 2 * std::pow(4096.0, 3) / kRate, rng));
+  const FitReport quiet = fit_model({run});
+  EXPECT_LT(quiet.model.ranks.transient.value.p50, 0.05);
+  EXPECT_THAT(quiet.notes, testing::Contains(testing::HasSubstr("load average 4.4")));
+  EXPECT_TRUE(busy_note(quiet.model.ranks).empty());
+
+  for (Record& one : run.records) one.samples_s = disturbed(one.samples_s.front(), 0.3, 0, rng);
+  const FitReport busy = fit_model({run});
+  EXPECT_NEAR(busy.model.ranks.transient.value.p50, 0.3, 0.1);
+  EXPECT_THAT(busy.notes, testing::Contains(testing::HasSubstr("not idle")));
+}
+
+TEST(Fit, StepsSayHowStepsSpread) {
+  farscale::Run run = synthetic(1);
+  Rng rng{9};
+  Record step{.name = "step/x", .family = "step"};
+  step.verdict = {.checked = true, .correct = true, .detail = ""};
+  step.samples_s = disturbed(1e-3, 0.1, 0, rng);
+  run.records.push_back(step);
+  EXPECT_NEAR(fit_model({run}).model.ranks.transient.value.p50, 0.1, 0.03);
+}
+
+TEST(Fit, CollectivesAloneAnswerCollectivesAlone) {
+  farscale::Run run = synthetic(4);
+  std::erase_if(run.records, [](const Record& one) { return one.family != "collective"; });
+  const Machine::Data model = through_the_file(fit_model({run}));
+  EXPECT_TRUE(model.collective_fits.contains(CollectiveKind::kAllReduce));
+  EXPECT_THROW(step_s(model, 2), InputError);
+}
+
 }  // namespace
 }  // namespace farscale
