@@ -16,6 +16,8 @@ namespace farscale {
 
 using Day = std::chrono::sys_days;
 
+inline constexpr double kMostPlanGpus = 1e8;  // no larger machine can be predicted
+
 // A date with its range: days since 1970-01-01. { date = 2024-10-01, early_days = 10, late_days = 60, source = "…" }
 struct PlanDate {
   Quantity days;
@@ -104,6 +106,7 @@ struct Training {
   Quantity spare_share;  // of the GPUs in service: hot spares that do not train
   std::optional<Quantity> samples_per_training;
   std::optional<Quantity> critical_batch;  // samples a step at which half of them are of no use (McCandlish 2018)
+  std::string layout_where, jobs_where;    // "plans/x.toml:12"
 };
 
 // A job with an end, on one site: before anything else the fleet trains, in the order of priority.

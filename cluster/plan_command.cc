@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -107,13 +108,14 @@ void run_plans(const PlanOptions& options) {
   for (const std::string& name : options.plans) plans.push_back(load_plan(name));
   const MachineSource machines = remembering(machine_for);
   std::vector<PlanAnswers> answers;
-  for (const Plan& plan : plans) answers.push_back(answer_questions(plan, options, machines));
+  for (const Plan& plan : plans) answers.push_back(answer_questions(plan, options, located(plan, machines)));
   std::vector<PlanReport> reports;
   for (size_t i = 0; i < plans.size(); ++i) {
     RunOptions run = options.run;
     run.progress = progress_of(plans[i].name);
-    reports.push_back(run_plan(plans[i], run, machines));
-    if (options.delay_days > 0) answers[i].delay = answer_delay(reports[i], options.delay_days, machines);
+    const MachineSource own = located(plans[i], machines);
+    reports.push_back(run_plan(plans[i], run, own));
+    if (options.delay_days > 0) answers[i].delay = answer_delay(reports[i], options.delay_days, own);
   }
   if (!options.plot.empty()) write_file(options.plot, plot_svg(reports));
   for (const PlanReport& report : reports)
@@ -126,6 +128,12 @@ void run_plans(const PlanOptions& options) {
 }  // namespace
 
 void add_plan_command(CLI::App& app, ExitCode&) {
+  const auto amount = [](const std::string& text) {  // unlike CLI::Range, not NaN
+    char* end = nullptr;
+    const double usd = std::strtod(text.c_str(), &end);
+    const bool is_amount = end != text.c_str() && *end == '\0' && usd >= 1 && usd <= 1e15;
+    return is_amount ? std::string() : fmt::format("expected an amount from 1 to 1e15, not {}", text);
+  };
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command =
       app.add_subcommand("plan", "Fleets over time: deliveries, bring-up, failures, power, cost, training");
@@ -134,11 +142,10 @@ void add_plan_command(CLI::App& app, ExitCode&) {
       ->type_name("PLAN");
   command->add_flag("--summary", options->summary, "Only the compact table, one column a plan");
   command->add_flag("--evidence", options->evidence, "List every figure with its evidence and source");
-  command->add_option("--need", options->need,
-                      "GPUs for a training by a date: \"hydranet-regnety16gf:1.4e9 samples by 2025-06-30\"");
+  command->add_option("--need", options->need, fmt::format("GPUs for a training by a date: \"{}\"", kNeedExample));
   command->add_option("--budget", options->budget_usd, "What this many USD buy, e.g. 3.5e9")
       ->type_name("USD")
-      ->check(CLI::Range(1.0, 1e15));
+      ->check(amount, "FROM 1 TO 1e15");
   command->add_option("--delay", options->delay_days, "What halls and power cost that come this many days later")
       ->type_name("DAYS")
       ->check(CLI::Range(1, 3660));

@@ -25,7 +25,8 @@ std::vector<int64_t> predicted_sizes(int gpus_per_node, double max_gpus) {
   std::vector<int64_t> sizes;
   const auto least_nodes = int64_t(std::max(nodes_of(max_gpus, gpus_per_node), 1.0));
   const int64_t unit = round_unit(least_nodes);
-  const int64_t most_nodes = (least_nodes + unit - 1) / unit * unit;
+  int64_t most_nodes = (least_nodes + unit - 1) / unit * unit;
+  while (most_nodes > unit && double(most_nodes * gpus_per_node) > kMostPlanGpus) most_nodes -= unit;
   for (int64_t nodes = 1; nodes < most_nodes; nodes *= nodes * gpus_per_node < 4096 ? 4 : 2)
     sizes.push_back(nodes * gpus_per_node);
   // The last size but one is dropped when the largest is close to it.
@@ -80,6 +81,29 @@ Machine with_network(const Machine& machine, const SiteNetwork& network) {
     constants.spine_divisor.value = {over.p05 * collisions.p05, over.p50 * collisions.p50, over.p95 * collisions.p95};
   }
   return Machine(std::move(data));
+}
+
+bool names_dp(const std::string& layout) {
+  return layout.starts_with("dp=") || layout.find(" dp=") != std::string::npos ||
+         layout.find(",dp=") != std::string::npos;
+}
+
+// Why a layout does not run, in terms of the plan: without sizes that only the interpolation knows and without options
+// of predict.
+std::string layout_mistake(const std::string& layout, int64_t gpus, int gpus_per_node, const std::string& reason) {
+  if (layout == "auto") return reason;
+  if (names_dp(layout))
+    return fmt::format("layout '{}': expected no dp=: data parallelism follows from the GPUs in service", layout);
+  const Layout split = parse_layout(layout, 0);
+  const int64_t model = split.tp * split.pp * split.cp;
+  if (gpus % model != 0)
+    return fmt::format(
+        "layout '{}': jobs are of whole nodes of {} GPUs in round counts: expected tp x pp x cp that divides "
+        "{}, not {}",
+        layout, gpus_per_node, round_unit(gpus / gpus_per_node) * gpus_per_node, model);
+  const size_t advice = reason.find(": use --layout");
+  if (advice == std::string::npos) return reason;
+  return reason.substr(0, advice) + ": expected layout = \"auto\", more sharding (zero=, tp=, pp=) or a smaller mb=";
 }
 
 // A predictor for each set of options, and what they refer to.
@@ -141,6 +165,23 @@ MachineSource remembering(const MachineSource& machines) {
       return at != predictions->end() ? at->second : predictions->emplace(asked, predict(gpus, options)).first->second;
     };
     return known->emplace(key, std::move(machine)).first->second;
+  };
+}
+
+MachineSource located(const Plan& plan, const MachineSource& machines) {
+  return [machines, own = plan.training.workload, layout_where = plan.training.layout_where](
+             const std::string& workload, const Site& site) {
+    PlanMachine machine = machines(workload, site);
+    const std::string where = workload == own ? layout_where : site.where;
+    machine.predict = [predict = machine.predict, where, node = machine.gpus_per_node](int64_t gpus,
+                                                                                       const PredictOptions& options) {
+      try {
+        return predict(gpus, options);
+      } catch (const InputError& error) {
+        throw InputError(where + ": " + layout_mistake(options.layout, gpus, node, error.what()));
+      }
+    };
+    return machine;
   };
 }
 
@@ -222,6 +263,11 @@ void DeliveryCurve::find_best() {
 
 int64_t DeliveryCurve::jobs_for(double gpus) const {
   return std::max<int64_t>(1, int64_t(std::ceil(gpus / best_job_gpus_ - 1e-6)));
+}
+
+int64_t DeliveryCurve::jobs_for(double gpus, int64_t asked) const {
+  if (asked == 0) return jobs_for(gpus);
+  return std::clamp<int64_t>(int64_t(gpus / gpus_per_node_ + 1e-9), 1, asked);
 }
 
 DeliveryCurve::Place DeliveryCurve::place(double gpus) const {

@@ -32,6 +32,9 @@ using MachineSource = std::function<PlanMachine(const std::string& workload, con
 // Machines that remember what they predicted, for many questions about few kinds of them. Not for several threads.
 MachineSource remembering(const MachineSource& machines);
 
+// Machines whose complaints about a layout name the plan's line, and not options of other commands.
+MachineSource located(const Plan& plan, const MachineSource& machines);
+
 struct DeliveryOptions {
   std::string layout = "auto";
   int draws = 1000;  // 0: only the nominal column
@@ -68,6 +71,8 @@ class DeliveryCurve {
   double near_best_gpus() const { return near_best_gpus_; }
   // Equal jobs that `gpus` are split into so that none is beyond the best size.
   int64_t jobs_for(double gpus) const;
+  // The same, or `asked` of them when that is not 0, as far as each has a node.
+  int64_t jobs_for(double gpus, int64_t asked) const;
 
  private:
   struct Place {

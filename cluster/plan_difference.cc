@@ -63,10 +63,11 @@ std::string gains_text(const PlanReport& base, const PlanReport& other) {
   for (const OrganisationOutcomes& one : by_organisation(base)) {
     const OrganisationOutcomes* then = find_organisation(organisations, one.name);
     if (!then) continue;
-    text += fmt::format("{} {}; it {}.\n  In its warehouse: {}; instead of {}.\n", one.name,
-                        gain_text(one.outcomes, then->outcomes, Total::kServiceGpuDays, "GPU-days in service"),
-                        gain_text(one.outcomes, then->outcomes, Total::kSamples, "samples"),
-                        stored_text(then->outcomes), stored_text(one.outcomes));
+    text += wrapped(fmt::format("{} {}; it {}.\n  In its warehouse: {}; instead of {}.\n", one.name,
+                                gain_text(one.outcomes, then->outcomes, Total::kServiceGpuDays, "GPU-days in service"),
+                                gain_text(one.outcomes, then->outcomes, Total::kSamples, "samples"),
+                                stored_text(then->outcomes), stored_text(one.outcomes)),
+                    "  ");
   }
   return text;
 }
@@ -92,9 +93,10 @@ std::string difference_text(const std::vector<PlanReport>& reports) {
   }
   if (base.sites.size() > 1)
     for (const OrganisationOutcomes& one : by_organisation(base)) add_organisation(table, one, organisations);
-  std::string text = table.str() +
-                     "Differences draw by draw over common random numbers: median (5th–95th percentile), and the "
-                     "share of draws in which the plan has more.\n";
+  std::string text =
+      table.str() + wrapped(
+                        "Differences draw by draw over common random numbers: median (5th–95th percentile), and the "
+                        "share of draws in which the plan has more.");
   for (size_t i = 1; i < reports.size(); ++i)
     text +=
         fmt::format("\nWith {} instead of {}:\n{}", reports[i].plan.name, base.plan.name, gains_text(base, reports[i]));

@@ -34,6 +34,13 @@ std::string label(const std::string& owner, std::string_view key) {
   return owner + ", " + words;
 }
 
+// Counts of GPUs are what has this range.
+void check_whole(const TomlTable& table, std::string_view key, Range range, const Estimate& value) {
+  if (range.least != kGpus.least || range.most != kGpus.most) return;
+  for (const double count : {value.p05, value.p50, value.p95})
+    if (count != std::floor(count)) table.fail(key, fmt::format("expected a whole number of GPUs, not {}", count));
+}
+
 std::string stem(const std::string& path) { return fs::path(path).stem().string(); }
 
 }  // namespace
@@ -82,12 +89,15 @@ Quantity PlanReader::keep(const std::string& what, std::string_view unit, Quanti
 
 Quantity PlanReader::figure(const TomlTable& table, std::string_view key, Range range, const std::string& owner,
                             std::string_view unit) {
-  return keep(label(owner, key), unit, read_quantity(table, key, range));
+  Quantity quantity = read_quantity(table, key, range);
+  check_whole(table, key, range, quantity.value);
+  return keep(label(owner, key), unit, std::move(quantity));
 }
 
 Quantity PlanReader::figure(const MaybeTable& table, std::string_view key, Range range, const std::string& owner,
                             std::string_view unit, const Quantity& fallback) {
-  return keep(label(owner, key), unit, table ? read_quantity(*table, key, range, fallback) : fallback);
+  if (table && table->has(key)) return figure(*table, key, range, owner, unit);
+  return keep(label(owner, key), unit, fallback);
 }
 
 std::optional<Quantity> PlanReader::maybe_figure(const TomlTable& table, std::string_view key, Range range,
@@ -127,6 +137,8 @@ Training PlanReader::read_training(const TomlTable& table) {
   Training training;
   training.workload = shipped_name(table, "workload", "workload", table.text("workload"), shipped_workloads());
   training.layout = table.text("layout", "auto");
+  training.layout_where = table.where("layout");
+  training.jobs_where = table.where("jobs");
   if (table.shape("jobs") == "text") {
     training.jobs = table.choice("jobs", {"auto", "one"}) == "one" ? 1 : 0;
   } else {

@@ -55,6 +55,7 @@ Json totals_json(const Outcomes& outcomes) {
 }
 
 Json job_json(const JobReport& job) {
+  if (job.jobs == 0) return {{"gpus_in_service", number(job.in_service)}, {"training_gpus", 0}, {"jobs", 0}};
   return {{"gpus_in_service", number(job.in_service)},
           {"training_gpus", number(job.training_gpus)},
           {"jobs", job.jobs},

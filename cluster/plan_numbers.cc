@@ -3,7 +3,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "kernels/format.h"
 
@@ -27,6 +29,7 @@ bool is_point(const Estimate& value) { return value.p05 == value.p95; }
 
 std::string digits(double value) {
   const double size = std::abs(value);
+  if (size < 0.00995 && size >= 1e-9) return fmt::format("{:.{}f}", value, 2 - int(std::floor(std::log10(size))));
   if (size >= 99.95 || size == 0) return fmt::format("{:.0f}", value);
   return size >= 9.995 ? fmt::format("{:.1f}", value) : fmt::format("{:.2f}", value);
 }
@@ -60,6 +63,37 @@ std::string usd_range(const Estimate& value) {
   if (std::abs(value.p50) >= 0.9995e9) return range_of(value, 1e9, "billion USD");
   if (std::abs(value.p50) >= 0.9995e6) return range_of(value, 1e6, "million USD");
   return std::abs(value.p50) >= 0.9995e4 ? range_of(value, 1e3, "thousand USD") : range_of(value, 1, "USD");
+}
+
+std::string wrapped(const std::string& text, const std::string& indent) {
+  constexpr size_t kColumns = 120;
+  std::string result;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream words(line);
+    size_t column = 0;
+    for (std::string word; words >> word;) {
+      const size_t width = display_width(word);
+      if (column == 0) {
+        column = line.find_first_not_of(' ');  // its own indent stays
+        result.append(column, ' ');
+      } else if (column + 1 + width > kColumns) {
+        result += "\n" + indent;
+        column = indent.size();
+      } else {
+        result += " ";
+        ++column;
+      }
+      result += word;
+      column += width;
+    }
+    result += "\n";
+  }
+  return result;
+}
+
+bool is_rented(const Plan& plan) {
+  return std::all_of(plan.sites.begin(), plan.sites.end(), [](const Site& site) { return site.rented; });
 }
 
 std::string percent_range(const Estimate& value) { return range_of(value, 0.01, "%"); }

@@ -18,6 +18,9 @@ std::string about_count(double count);
 std::string si_range(const Estimate& value, const std::string& unit = "");
 std::string usd_range(const Estimate& value);  // "2.24 billion USD (1.73–3.09)"
 std::string percent_range(const Estimate& value);
+// Prose in lines of at most 120 columns, those after the first with an indent; lines of their own stay apart.
+std::string wrapped(const std::string& text, const std::string& indent = "");
+bool is_rented(const Plan& plan);  // all of it: power is the lessor's
 std::string time_range(const Estimate& value_s);
 // The date `days` after a plan's start; "not by 2025-12-31" when that is beyond its end.
 std::string date_range(const Plan& plan, const Estimate& days);

@@ -18,13 +18,12 @@ namespace farscale {
 namespace {
 
 constexpr double kDay_s = 86400;
-constexpr double kMostGpus = 4e6;  // looked at; every job's peak lies below with the failure rates known today
+constexpr double kMostGpus = 4e6;      // looked at; every job's peak lies below with the failure rates known today
+constexpr double kMostSamples = 1e18;  // of a training: a million times what any has said to have used
 
 [[noreturn]] void wrong_need(const std::string& text, const std::string& why) {
   throw InputError(
-      fmt::format("--need '{}': {}; expected WORKLOAD:NUMBER samples by DATE, as in \"hydranet-regnety16gf:1.4e9 "
-                  "samples by 2025-06-30\"",
-                  text, why));
+      fmt::format("--need '{}': {}; expected WORKLOAD:NUMBER samples by DATE, as in \"{}\"", text, why, kNeedExample));
 }
 
 Day parse_date(const std::string& text, int year, unsigned month, unsigned day) {
@@ -139,7 +138,7 @@ Need parse_need(const std::string& text) {
   const char* number = text.c_str() + colon + 1;
   need.samples = std::strtod(number, &after);
   if (after == number) wrong_need(text, "has no number of samples");
-  if (!(need.samples > 0) || !std::isfinite(need.samples)) wrong_need(text, "must ask for more than 0 samples");
+  if (!(need.samples >= 1 && need.samples <= kMostSamples)) wrong_need(text, "must ask for 1 to 1e18 samples");
   int year = 0, end = 0;
   unsigned month = 0, day = 0;
   if (std::sscanf(after, " samples by %4d-%2u-%2u %n", &year, &month, &day, &end) != 3 || after[end] != '\0')
@@ -195,12 +194,15 @@ BudgetAnswer answer_budget(const Plan& plan, double usd, const RunOptions& optio
     of_vendor.push_back(usd / std::max(price[c], 1.0));
     of_cluster.push_back(of_vendor.back() * share[c]);
   }
+  const double most = std::max(*std::max_element(of_cluster.begin(), of_cluster.end()), 1.0);
+  if (most > kMostPlanGpus)
+    throw InputError(fmt::format("--budget: {} buy more than {} GPUs: expected at most {:.3g} USD",
+                                 usd_range({usd, usd, usd}), format_count(kMostPlanGpus), usd * kMostPlanGpus / most));
   const PlanMachine machine = machines(plan.training.workload, plan.sites[index]);
-  const DeliveryCurve curve(machine, plan.failures, *std::max_element(of_cluster.begin(), of_cluster.end()),
-                            curve_options(plan, plan.training.workload, options));
+  const DeliveryCurve curve(machine, plan.failures, most, curve_options(plan, plan.training.workload, options));
   for (size_t c = 0; c < price.size(); ++c) {
     const double gpus = of_cluster[c] * (1 - spare[c]);
-    const auto jobs = double(plan.training.jobs > 0 ? plan.training.jobs : curve.jobs_for(gpus));
+    const auto jobs = double(curve.jobs_for(gpus, plan.training.jobs));
     kept.push_back(jobs * curve.delivered_per_s(int(c), gpus / jobs));
   }
   return {.usd = usd,

@@ -10,12 +10,14 @@
 
 namespace farscale {
 
-// "hydranet-regnety16gf:1.4e9 samples by 2025-06-30". Throws InputError that shows this form.
+// WORKLOAD:NUMBER samples by DATE.
+inline constexpr const char* kNeedExample = "hydranet-regnety16gf:1.4e12 samples by 2025-06-30";
 struct Need {
   std::string workload;
   double samples = 0;
   Day by;
 };
+// Throws InputError that shows the form.
 Need parse_need(const std::string& text);
 
 // One training is one synchronous job: jobs of their own do not add up to one network.

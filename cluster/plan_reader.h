@@ -64,6 +64,6 @@ Quantity assumed_quantity(double low, double value, double high, const char* why
 std::string shipped_name(const TomlTable& table, std::string_view key, std::string_view what, std::string name,
                          const std::vector<std::string>& shipped);
 
-inline constexpr Range kGpus{1, 1e8};
+inline constexpr Range kGpus{1, kMostPlanGpus};  // a count: whole numbers alone
 
 }  // namespace farscale

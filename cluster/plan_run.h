@@ -82,7 +82,7 @@ struct Period {
 struct JobReport {
   double in_service = 0;
   double training_gpus = 0;  // less hot spares
-  int64_t jobs = 1;
+  int64_t jobs = 0;          // 0: nothing ever trains, and what follows on a job says nothing
   int64_t job_gpus = 0;
   Prediction prediction;      // of one job
   GoodputEstimate goodput;    // of one job

@@ -95,6 +95,7 @@ class Tornado {
     if (!machine.sensitivities) return;
     const PlanReport nominal = run_plan(plan_, options_, machines_);
     const Prediction& job = nominal.largest_site().job.prediction;
+    if (job.gpus == 0) return;
     const PredictOptions asked{.layout = job.layout.str(), .draws = 100, .seed = options_.seed};
     for (const Sensitivity& input : machine.sensitivities(job.gpus, asked))
       add(site.hardware + ": " + input.what, {},
@@ -114,6 +115,7 @@ std::string answer_value(double value, const SensitivityAnswer& answer, const Pl
   if (std::isinf(value)) return "no number";
   if (answer.answer == info(Total::kCompleteDay).key) return date_range(plan, {value, value, value});
   if (answer.unit == "USD") return usd_range({value, value, value});
+  if (answer.unit == "GPUs") return format_count(value) + " GPUs";
   return si_range({value, value, value}, answer.unit == "samples" ? "" : answer.unit);
 }
 
@@ -169,9 +171,9 @@ SensitivityAnswer answer_sensitivity(const Plan& plan, const SensitivityQuestion
 }
 
 std::string sensitivity_text(const SensitivityAnswer& answer, const Plan& plan) {
-  std::string text = fmt::format(
+  std::string text = wrapped(fmt::format(
       "{}, {}: {} with every input at its median. One input at a time at its 5th (░) and 95th percentile (█):\n",
-      plan.name, answer.label, answer_value(answer.base, answer, plan));
+      plan.name, answer.label, answer_value(answer.base, answer, plan)));
   if (answer.bars.empty()) return text + "none of the inputs that have a range moves it.\n";
   double scale = 0;
   for (const SensitivityBar& bar : answer.bars)

@@ -1,10 +1,14 @@
 // What the columns of a site share, and the report on them.
 #include "cluster/plan_site_run.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
 #include "cluster/plan_draws.h"
+#include "kernels/error.h"
+#include "kernels/format.h"
 
 namespace farscale {
 namespace {
@@ -35,10 +39,21 @@ SiteRun::SiteRun(const Plan& plan, size_t index, const RunOptions& options, cons
       curve_(machine_, plan.failures, std::max(figures_.most_gpus(), 1.0),
              DeliveryOptions::of(plan, options.draws, options.seed)),
       spare_share_(column_values(plan.training.spare_share, options.seed, "spare share", options.draws)) {
+  check_jobs();
   read_jobs(machines);
   for (Outcome& outcome : outcomes_) outcome.columns.assign(columns(), 0.0);
   target_day_.columns.assign(columns(), double(plan.days()));
   closed_form_samples_.columns.assign(columns(), 0.0);
+}
+
+void SiteRun::check_jobs() const {
+  const double nodes = std::floor(nodes_of(figures_.most_gpus(), machine_.gpus_per_node));
+  if (plan_.training.jobs <= 1 || nodes >= double(plan_.training.jobs)) return;
+  throw InputError(
+      fmt::format("{}: jobs: site '{}' has at most {} nodes of {} GPUs: expected no more jobs than nodes, or \"auto\", "
+                  "not {}",
+                  plan_.training.jobs_where, site_.name, format_count(nodes), machine_.gpus_per_node,
+                  format_count(double(plan_.training.jobs))));
 }
 
 void SiteRun::read_jobs(const MachineSource& machines) {
@@ -102,9 +117,7 @@ SiteReport SiteRun::report() {
   return report;
 }
 
-int64_t SiteRun::jobs(double gpus) const {
-  return plan_.training.jobs > 0 ? plan_.training.jobs : curve_.jobs_for(gpus);
-}
+int64_t SiteRun::jobs(double gpus) const { return curve_.jobs_for(gpus, plan_.training.jobs); }
 
 // Stretches of the nominal run with one bottleneck; stretches under five days join the one before.
 std::vector<Period> SiteRun::periods() const {
@@ -126,18 +139,28 @@ std::vector<Period> SiteRun::periods() const {
   return result;
 }
 
+// Of whole nodes; in round counts where the layout splits the model or groups its replicas.
+Prediction SiteRun::prediction_of(double job_gpus) const {
+  const int node = machine_.gpus_per_node;
+  const PredictOptions asked{.layout = curve_.layout(), .draws = std::max(options_.draws, 100), .seed = options_.seed};
+  const int64_t nodes = std::max<int64_t>(1, int64_t(job_gpus / node + 1e-9));
+  const int64_t round_nodes = nodes / round_unit(nodes) * round_unit(nodes);
+  Prediction prediction = machine_.predict(round_nodes * node, asked);
+  const Layout& layout = prediction.layout;
+  const bool any_count = layout.tp * layout.pp * layout.cp * layout.ep == 1 && layout.hsdp_shard <= 1;
+  return any_count ? machine_.predict(nodes * node, asked) : prediction;
+}
+
 JobReport SiteRun::job() const {
   JobReport job;
   for (const SiteDay& day : nominal_days_) job.in_service = std::max(job.in_service, day.in_service);
   job.training_gpus = job.in_service * (1 - spare_share_[0]);
-  job.jobs = jobs(job.training_gpus);
+  job.best_job_gpus = curve_.best_job_gpus();
+  job.near_best_gpus = curve_.near_best_gpus();
+  if (job.training_gpus < 0.5) return job;
   const int node = machine_.gpus_per_node;
-  const PredictOptions asked{.layout = curve_.layout(), .draws = std::max(options_.draws, 100), .seed = options_.seed};
-  const int64_t nodes = std::max<int64_t>(1, int64_t(job.training_gpus / double(job.jobs) / node + 1e-9));
-  const int64_t round_nodes = nodes / round_unit(nodes) * round_unit(nodes);
-  job.prediction = machine_.predict(round_nodes * node, asked);
-  const Layout& layout = job.prediction.layout;
-  if (layout.tp * layout.pp * layout.cp == 1) job.prediction = machine_.predict(nodes * node, asked);
+  job.jobs = jobs(job.training_gpus);
+  job.prediction = prediction_of(job.training_gpus / double(job.jobs));
   job.job_gpus = job.prediction.gpus;
   job.goodput = job_goodput(plan_.failures, job.job_gpus, node, std::max(options_.draws, 100), options_.seed,
                             curve_.failures(0).replica_nodes);
@@ -146,8 +169,6 @@ JobReport SiteRun::job() const {
   job.linear_goodput = linear_goodput(failures.stop_mtbf_s(job_nodes), failures.checkpoint_of_job_s(job_nodes),
                                       failures.restart_of_job_s(job_nodes), failures.best_interval_s(job_nodes));
   job.batch = curve_.batch(double(job.job_gpus));
-  job.best_job_gpus = curve_.best_job_gpus();
-  job.near_best_gpus = curve_.near_best_gpus();
   job.peak_inside = job.best_job_gpus < 0.98 * job.training_gpus;
   add_rates(job);
   add_spares(job);

@@ -61,9 +61,11 @@ class SiteRun {
 
  private:
   size_t columns() const { return size_t(options_.draws) + 1; }
+  void check_jobs() const;
   void read_jobs(const MachineSource& machines);
   std::vector<Period> periods() const;
   JobReport job() const;
+  Prediction prediction_of(double job_gpus) const;
   void add_rates(JobReport& job) const;
   void add_spares(JobReport& job) const;
   void add_evidence(JobReport& job) const;

@@ -17,6 +17,7 @@ constexpr size_t kPlansAcross = 4;
 struct SummaryRow {
   const char* label;
   std::function<std::string(const PlanReport&, const JobReport&)> text;
+  bool of_job = false;  // says nothing where none trains
 };
 
 std::string with_letter(const std::string& text, Evidence evidence) {
@@ -47,6 +48,7 @@ FleetRates fleet_of(const PlanReport& report) {
 }
 
 std::string jobs_text(const FleetRates& fleet) {
+  if (fleet.jobs == 0) return "0";
   return fmt::format("{} in {} job{}", format_count(fleet.training_gpus), fleet.jobs, fleet.jobs == 1 ? "" : "s");
 }
 
@@ -90,29 +92,42 @@ TextTable wrapped_table(const std::vector<std::string>& header) {
   return table;
 }
 
-std::vector<SummaryRow> summary_rows(bool with_batch) {
+// What some plan of those shown has, and all must therefore say.
+struct Contents {
+  bool several_workloads = false, batch = false;
+};
+
+Contents contents_of(const std::vector<PlanReport>& reports) {
+  const auto workload = [](const PlanReport& report) -> const std::string& { return report.plan.training.workload; };
+  Contents contents;
+  for (const PlanReport& report : reports) {
+    contents.several_workloads = contents.several_workloads || workload(report) != workload(reports.front());
+    contents.batch = contents.batch || report.plan.training.critical_batch.has_value();
+  }
+  return contents;
+}
+
+std::vector<SummaryRow> summary_rows(const Contents& of_all) {
   using Report = const PlanReport&;
   using Job = const JobReport&;
   std::vector<SummaryRow> rows = {
       {"GPUs that train", [](Report report, Job) { return jobs_text(fleet_of(report)); }},
-      {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }},
+      {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }, true},
       {"samples/s",
        [](Report report, Job) {
          return with_letter(si_range(fleet_of(report).samples_per_s), fleet_of(report).rate_evidence);
        }},
-      {"MFU", [](Report, Job job) { return with_letter(percent_range(job.prediction.mfu), job.rate_evidence); }},
+      {"MFU", [](Report, Job job) { return with_letter(percent_range(job.prediction.mfu), job.rate_evidence); }, true},
       {"scaling efficiency",
-       [](Report, Job job) {
-         return with_letter(percent_range(job.prediction.scaling_efficiency), job.rate_evidence);
-       }},
+       [](Report, Job job) { return with_letter(percent_range(job.prediction.scaling_efficiency), job.rate_evidence); },
+       true},
       {"exposed communication",
-       [](Report, Job job) {
-         return with_letter(percent_range(job.prediction.exposed_comm_share), job.rate_evidence);
-       }},
+       [](Report, Job job) { return with_letter(percent_range(job.prediction.exposed_comm_share), job.rate_evidence); },
+       true},
       {"time between failures",
-       [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }},
-      {"goodput",
-       [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); }},
+       [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }, true},
+      {"goodput", [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); },
+       true},
       {"samples/s kept",
        [](Report report, Job) {
          const FleetRates fleet = fleet_of(report);
@@ -124,9 +139,14 @@ std::vector<SummaryRow> summary_rows(bool with_batch) {
          return fmt::format("{} – {}", complete_date(report, &Estimate::p05), complete_date(report, &Estimate::p95));
        }},
       {"power, MW",
-       [](Report report, Job job) { return with_letter(si_range(peak_power(report)), job.power_evidence); }},
+       [](Report report, Job job) {
+         if (is_rented(report.plan)) return std::string("the lessor's");
+         return with_letter(si_range(peak_power(report)), job.power_evidence);
+       }},
   };
-  if (with_batch)
+  if (of_all.several_workloads)
+    rows.insert(rows.begin(), {"trains", [](Report report, Job) { return report.plan.training.workload; }});
+  if (of_all.batch)
     rows.push_back({"useful by critical batch", [](Report report, Job job) {
                       return report.plan.training.critical_batch ? percent_range(job.useful_share) : std::string("all");
                     }});
@@ -137,12 +157,12 @@ std::string summary_block(const std::vector<PlanReport>& reports, size_t first, 
   std::vector<std::string> header = {""};
   for (size_t i = first; i < last; ++i) header.push_back(reports[i].plan.name);
   TextTable table = wrapped_table(header);
-  const bool with_batch = std::any_of(reports.begin(), reports.end(), [](const PlanReport& report) {
-    return report.plan.training.critical_batch.has_value();
-  });
-  for (const SummaryRow& row : summary_rows(with_batch)) {
+  for (const SummaryRow& row : summary_rows(contents_of(reports))) {
     std::vector<std::string> cells = {row.label};
-    for (size_t i = first; i < last; ++i) cells.push_back(row.text(reports[i], reports[i].largest_site().job));
+    for (size_t i = first; i < last; ++i) {
+      const JobReport& job = reports[i].largest_site().job;
+      cells.push_back(row.of_job && job.jobs == 0 ? "-" : row.text(reports[i], job));
+    }
     table.add(cells);
   }
   return table.str();
@@ -154,18 +174,16 @@ std::string summary_text(const std::vector<PlanReport>& reports) {
   std::string text;
   for (size_t first = 0; first < reports.size(); first += kPlansAcross)
     text += summary_block(reports, first, std::min(first + kPlansAcross, reports.size())) + "\n";
-  std::string workloads;
-  for (const PlanReport& report : reports)
-    if (workloads.find(report.plan.training.workload) == std::string::npos)
-      workloads += (workloads.empty() ? "" : ", ") + report.plan.training.workload;
-  text += fmt::format(
-      "Each fleet at its largest, training {}. Median (5th–95th percentile). The letter is the weakest\n"
-      "evidence a figure rests on: M measured, P published, D data sheet, A assumed.\n",
-      workloads);
+  const bool several = contents_of(reports).several_workloads;
+  text += wrapped(fmt::format(
+      "Each fleet at its largest{}. {}Median (5th–95th percentile). The letter is the weakest evidence a figure rests "
+      "on: M measured, P published, D data sheet, A assumed.",
+      several ? "" : ", training " + reports.front().plan.training.workload,
+      several ? "Samples of different workloads are not comparable. " : ""));
   for (const PlanReport& report : reports)
     if (report.sites.size() > 1)
-      text += fmt::format("{}: samples/s of its {} sites together; MFU to goodput of the largest job, at {}.\n",
-                          report.plan.name, report.sites.size(), report.largest_site().name);
+      text += wrapped(fmt::format("{}: samples/s of its {} sites together; MFU to goodput of the largest job, at {}.",
+                                  report.plan.name, report.sites.size(), report.largest_site().name));
   return text;
 }
 

@@ -30,9 +30,9 @@ std::string timeline_text(const PlanReport& report) {
                                       format_count(row.stored.p50),
                                       format_count(row.installed.p50),
                                       count_range(row.in_service),
-                                      digits(row.power_mw.p50),
+                                      is_rented(report.plan) ? "lessor's" : digits(row.power_mw.p50),
                                       si_range(row.samples_per_s),
-                                      percent_range(row.goodput),
+                                      row.in_service.p50 < 0.5 ? "-" : percent_range(row.goodput),
                                       si_range(row.samples_in_month)};
     if (one) cells.push_back(range_of(row.samples_in_month, one->value.p50, ""));
     cells.emplace_back(row.bottleneck == Bottleneck::kNone ? "" : name(row.bottleneck));
@@ -61,7 +61,7 @@ std::string totals_text(const PlanReport& report) {
   table.add({"GPU-days idle", si_range(at(Total::kIdleGpuDays))});
   table.add({"  of them in a warehouse", si_range(at(Total::kStoredGpuDays))});
   table.add({"GPUs in a warehouse, worst day", count_range(at(Total::kPeakStored))});
-  table.add({"energy", range_of(at(Total::kEnergyMwh), 1e3, "GWh")});
+  table.add({"energy", is_rented(report.plan) ? "the lessor's" : range_of(at(Total::kEnergyMwh), 1e3, "GWh")});
   table.add({"clusters bought", usd_range(at(Total::kCapitalUsd))});
   Outcome running = report.outcomes[size_t(Total::kEnergyUsd)];
   for (size_t c = 0; c < running.columns.size(); ++c)
@@ -133,7 +133,7 @@ std::string evidence_text(const PlanReport& report, bool in_full) {
   std::array<int, 4> count{};
   for (const EvidenceLine& line : report.evidence) {
     ++count[size_t(line.evidence)];
-    if (in_full) text += fmt::format("{}  {} [{}]\n", letter(line.evidence), line.what, line.source);
+    if (in_full) text += wrapped(fmt::format("{}  {} [{}]", letter(line.evidence), line.what, line.source), "   ");
   }
   std::string sum;
   for (const Evidence evidence : {Evidence::kMeasured, Evidence::kPublished, Evidence::kDataSheet, Evidence::kAssumed})
@@ -148,6 +148,7 @@ std::string evidence_text(const PlanReport& report, bool in_full) {
 std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
   const JobReport& job = site.job;
   std::vector<std::string> lines;
+  if (job.jobs == 0) return {fmt::format("{}: no GPU ever trains.", site.name)};
   const std::string gpus = format_count(job.training_gpus);
   if (job.jobs == 1) {
     lines.push_back(
@@ -198,11 +199,12 @@ std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report) {
 }
 
 std::string plan_text(const PlanReport& report, bool with_evidence) {
-  std::string text = header_text(report) + "\n" + timeline_text(report) + "\n" + totals_text(report);
-  text += organisations_text(report) + jobs_text(report) + "\n" + periods_text(report) + events_text(report);
+  std::string text = wrapped(header_text(report)) + "\n" + timeline_text(report) + "\n" + totals_text(report);
+  text +=
+      organisations_text(report) + jobs_text(report) + "\n" + wrapped(periods_text(report) + events_text(report), "  ");
   for (const SiteReport& site : report.sites)
-    for (const std::string& line : verdicts(site, report.plan)) text += line + "\n";
-  for (const std::string& note : report.plan.notes) text += "Note: " + note + "\n";
+    for (const std::string& line : verdicts(site, report.plan)) text += wrapped(line, "  ");
+  for (const std::string& note : report.plan.notes) text += wrapped("Note: " + note, "  ");
   return text + evidence_text(report, with_evidence);
 }
 

@@ -69,7 +69,7 @@ TEST(Delay, ByHand) {
   EXPECT_NEAR(answer.idle_usd.p50, 10 * 1000 * 45e3 / (4 * 365.25), 1e-3);
   EXPECT_NEAR(answer.days_later.p50, 10, 1e-9);
   EXPECT_NEAR(answer.samples_lost.p50 / (10 * 86400.0 * 10 * 1000), 1, 0.05);
-  EXPECT_THAT(delay_text(answer, report.plan), HasSubstr("10.0 k more idle GPU-days"));
+  EXPECT_THAT(delay_text(answer, report.plan), HasSubstr("10.0 k more idle"));
   Plan ready = simple_plan();
   ready.sites[0].halls[0].ready = on(kStart);
   EXPECT_FALSE(answer_delay(run_plan(ready, {.draws = 0}, steady_machine), 10, steady_machine).moves_anything);

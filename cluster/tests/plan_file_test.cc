@@ -100,6 +100,9 @@ TEST(PlanFile, MistakesAreToldWithTheirPlace) {
   EXPECT_THAT(mistake(with("gpus = { value = 50000, source = \"Elon Musk\" }\nfirst",
                            "gpus = { value = -5, source = \"Elon Musk\" }\nfirst")),
               AllOf(HasSubstr("plans/x.toml:29"), HasSubstr("-5")));
+  EXPECT_THAT(mistake(with("gpus = { value = 50000, source = \"Elon Musk\" }\nfirst",
+                           "gpus = { value = 50000.5, source = \"Elon Musk\" }\nfirst")),
+              AllOf(HasSubstr("plans/x.toml:29"), HasSubstr("whole number")));
   EXPECT_THAT(mistake(with("end = 2025-05-31", "end = 2024-05-31")),
               AllOf(HasSubstr("plans/x.toml:3"), HasSubstr("2024-06-01")));
   EXPECT_THAT(mistake(with("last = { date = 2024-10-31", "last = { date = 2026-10-31")),

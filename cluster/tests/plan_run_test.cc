@@ -93,6 +93,59 @@ TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
   EXPECT_LT(one.sites[0].job.linear_goodput, -0.5);
 }
 
+TEST(PlanRun, NoMoreJobsThanNodes) {
+  Plan plan = large_plan(800, 200);
+  plan.training.jobs_where = "plans/x.toml:9";
+  try {
+    run_plan(plan, {.draws = 0}, steady_machine);
+    FAIL();
+  } catch (const InputError& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("plans/x.toml:9"), testing::HasSubstr("100 nodes")));
+  }
+  plan.training.jobs = 100;
+  plan.sites[0].power = {{on(kStart), exactly(0.5)}};  // 400 GPUs of 1.25 kW
+  const JobReport job = run_plan(plan, {.draws = 0}, steady_machine).sites[0].job;
+  EXPECT_EQ(job.jobs, 50);
+  EXPECT_NEAR(job.samples_per_s.p50, 4000, 1);
+}
+
+TEST(PlanRun, WithoutPowerNothingTrains) {
+  Plan plan = simple_plan();
+  plan.sites[0].power = {{on(kStart), exactly(0)}};
+  const PlanReport report = run_plan(plan, {.draws = 10}, steady_machine);
+  EXPECT_EQ(report.sites[0].job.jobs, 0);
+  EXPECT_EQ(report.sites[0].job.samples_per_s.p50, 0);
+  const std::string summary = summary_text({report});
+  EXPECT_THAT(summary, testing::Not(testing::ContainsRegex("(MFU|goodput) +[0-9]")));
+  EXPECT_THAT(plan_text(report, false), testing::HasSubstr("no GPU ever trains"));
+  EXPECT_EQ(nlohmann::json::parse(plans_json({report})).at("plans").at(0).at("name"), "simple");
+}
+
+TEST(PlanRun, LayoutMistakesNameThePlan) {
+  Plan plan = simple_plan();
+  plan.training.layout_where = "plans/x.toml:8";
+  const auto mistake = [&plan](const std::string& layout, int64_t gpus) {
+    const MachineSource failing = [](const std::string&, const Site&) {
+      PlanMachine machine = steady_machine("", {});
+      machine.predict = [](int64_t, const PredictOptions&) -> Prediction {
+        throw InputError("does not fit: use --layout auto, or --ignore-memory");
+      };
+      return machine;
+    };
+    try {
+      located(plan, failing)("w", plan.sites[0]).predict(gpus, {.layout = layout, .draws = 100});
+    } catch (const InputError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  EXPECT_THAT(mistake("tp=3 pp=1", 50176),
+              testing::AllOf(testing::StartsWith("plans/x.toml:8"), testing::HasSubstr("divides 512, not 3"),
+                             testing::Not(testing::HasSubstr("50176"))));
+  EXPECT_THAT(mistake("dp=50000", 50176), testing::HasSubstr("no dp="));
+  EXPECT_THAT(mistake("mb=64", 50176), testing::Not(testing::HasSubstr("--")));
+}
+
 TEST(PlanRun, InterpolationIsCloseToThePredictionItself) {
   const DeliveryCurve curve(steady_machine("", {}), {exactly(6.5e-3), exactly(30), exactly(600), exactly(0)}, 300000,
                             {.draws = 0});
@@ -165,6 +218,16 @@ TEST(PlanRun, WhatNeverHappensIsNullAndSaid) {
   EXPECT_DOUBLE_EQ(total(report, Total::kSamples), 0);
 }
 
+TEST(PlanText, ProseIsWrapped) {
+  std::string words;
+  for (int i = 0; i < 100; ++i) words += "word ";
+  const std::string text = wrapped("Note: " + words, "  ");
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 5);
+  EXPECT_THAT(text, testing::HasSubstr("\n  word"));
+  EXPECT_EQ(wrapped("a b\n  c"), "a b\n  c\n");
+  EXPECT_EQ(digits(0.000122), "0.000122");
+}
+
 TEST(PlanText, TablesSayWhatAManagerNeeds) {
   Plan second = simple_plan();
   second.name = "second";
@@ -175,6 +238,12 @@ TEST(PlanText, TablesSayWhatAManagerNeeds) {
   for (const char* word : {"samples/s", "MFU", "scaling efficiency", "exposed communication", "time between failures",
                            "goodput", "M measured, P published, D data sheet, A assumed", "simple", "second"})
     EXPECT_THAT(summary, testing::HasSubstr(word));
+  EXPECT_THAT(summary, testing::Not(testing::HasSubstr("trains  ")));
+  Plan longer = second;
+  longer.training.workload = "w-2";  // contains the other's name
+  const std::string mixed = summary_text({a, run_plan(longer, {.draws = 50}, steady_machine)});
+  EXPECT_THAT(mixed, testing::AllOf(testing::HasSubstr("trains "), testing::HasSubstr("w-2"),
+                                    testing::HasSubstr("are not comparable")));
   EXPECT_THAT(difference_text({a, b}), testing::HasSubstr("6.00 k, more in 100 %"));  // 200 GPUs for 30 days
   EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits for: hall 2024-06-01 to 2024-06-30"));
 }
@@ -186,7 +255,8 @@ TEST(PlanQuestions, NeedIsReadAndMistakesAreTold) {
   EXPECT_EQ(iso_date(need.by), "2025-06-30");
   for (const char* wrong :
        {"", "w", "w:1e9", "w:1e9 samples", "w:x samples by 2025-06-30", "w:-1 samples by 2025-06-30",
-        "w:1e9 samples by 2025-02-30", "w:1e999 samples by 2025-06-30"})
+        "w:1e9 samples by 2025-02-30", "w:1e300 samples by 2025-06-30", "w:nan samples by 2025-06-30",
+        "w:1e999 samples by 2025-06-30"})
     EXPECT_THROW(parse_need(wrong), InputError) << wrong;
   EXPECT_THROW(answer_need(simple_plan(), parse_need("w:1 samples by 2024-05-31"), {.draws = 0}, steady_machine),
                InputError);
@@ -227,6 +297,8 @@ TEST(PlanQuestions, BudgetByHand) {
   EXPECT_NEAR(answer.gpus_of_vendor.p50, 100e3, 1);
   EXPECT_NEAR(answer.gpus_of_cluster.p50, 100e3 * 2 / 3, 1);
   EXPECT_NEAR(answer.kept_per_s.p50, 100e3 * 2 / 3 * 10, 100);
+  EXPECT_THROW(answer_budget(simple_plan(), 1e15, {.draws = 0}, steady_machine), InputError);
+  EXPECT_THAT(budget_text(answer_budget(simple_plan(), 1, {.draws = 0}, steady_machine)), testing::HasSubstr("no GPU"));
 }
 
 TEST(PlanRun, BudgetedDelivery) {
