@@ -83,7 +83,8 @@ void settle_rate(GemmFit& fit, double best_flops_per_s) {
   fit.s_per_flop = 1 / best_flops_per_s, fit.s_per_byte = 0, fit.multiprocessors = 1;
   std::vector<double> rest, misses;
   for (const GemmPoint& one : fit.points) rest.push_back(one.time_s - one.gemm.flops() * fit.s_per_flop);
-  fit.launch_s = std::max(0.0, median(rest));
+  constexpr double kRounding = 1e-12;
+  fit.launch_s = median(rest) > kRounding ? median(rest) : 0;
   for (const GemmPoint& one : fit.points) misses.push_back(std::abs(std::log(gemm_trend(fit, one.gemm) / one.time_s)));
   fit.log_sigma = std::max({kUnknownSplit, fit.log_sigma, quantile(misses, 0.9) / 1.645});
 }

@@ -57,18 +57,13 @@ void standardise(const std::vector<double>& samples, std::vector<double>& pooled
   for (const double one : samples) pooled.push_back((one - middle) / deviation);
 }
 
-void scale(Quantity& quantity, double factor) {
-  quantity.value = {quantity.value.p05 * factor, quantity.value.p50 * factor, quantity.value.p95 * factor};
-}
-
-// Which tail the samples have, and how sure that is. The pooled tail may stretch the spread, but by no more than the
-// samples that the spread is from show themselves.
-void fit_tail_of(const std::vector<double>& pooled, double most_stretch, FitReport& report) {
+// Which tail the samples have, and how sure that is; returns by how much quartiles understate the spread that it needs.
+double fit_tail_of(const std::vector<double>& pooled, FitReport& report) {
   if (pooled.size() < kLeastTailSamples) {
     report.notes.push_back(fmt::format(
         "{} samples are too few to see a tail: it is an assumption, and the slowest of many ranks hangs on it",
         pooled.size()));
-    return;
+    return 1;
   }
   // Enough to tell the tails apart; more would only take longer.
   constexpr size_t kEnough = 4000;
@@ -81,13 +76,13 @@ void fit_tail_of(const std::vector<double>& pooled, double most_stretch, FitRepo
   RankSpread& spread = report.model.ranks;
   spread.tail = {fit.heavy, Evidence::kMeasured, source};
   spread.shape = {fit.shape, Evidence::kMeasured, source};
-  scale(spread.transient, std::min(fit.stretch, most_stretch));
+  return fit.stretch;
 }
 
 // What the records of one family show, by the seconds they take.
 struct Spreads {
-  std::vector<Observed> transient;   // of samples, by quartiles, over their median
-  std::vector<Observed> stretch;     // their standard deviation over that by quartiles
+  std::vector<Observed> quartiles;   // spread of samples over their median, by quartiles
+  std::vector<Observed> deviations;  // the same by standard deviation: with what the tail adds
   std::vector<Observed> persistent;  // of the ranks' medians
 };
 
@@ -95,16 +90,22 @@ void add(const Record& record, Spreads& spreads) {
   if (record.samples_s.empty()) return;
   const double time_s = median(record.samples_s);
   if (record.samples_s.size() >= kLeastSamples) {
-    const double spread = relative_spread(record.samples_s);
-    spreads.transient.push_back({spread, time_s});
-    if (spread > 0) {
-      spreads.stretch.push_back({standard_deviation(record.samples_s, time_s) / (spread * time_s), time_s});
-    }
+    spreads.quartiles.push_back({relative_spread(record.samples_s), time_s});
+    spreads.deviations.push_back({standard_deviation(record.samples_s, time_s) / time_s, time_s});
   }
   if (record.rank_medians_s.size() >= 2) {
     const double middle = median(record.rank_medians_s);
     spreads.persistent.push_back({standard_deviation(record.rank_medians_s, middle) / middle, time_s});
   }
+}
+
+// The tail of all samples stretches the spread of a record, but to no more than its own samples show.
+std::vector<Observed> stretched(const Spreads& spreads, double stretch) {
+  std::vector<Observed> all = spreads.quartiles;
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i].value = std::min(all[i].value * stretch, std::max(all[i].value, spreads.deviations[i].value));
+  }
+  return all;
 }
 
 }  // namespace
@@ -130,11 +131,12 @@ void fit_spread(const std::vector<Run>& runs, FitReport& report) {
     }
   }
   RankSpread& spread = report.model.ranks;
-  const Spreads& passing = steps.transient.empty() ? kernels : steps;
+  const bool stepped = !steps.quartiles.empty();
   const std::vector<Observed>& lasting = kernels.persistent.empty() ? steps.persistent : kernels.persistent;
-  spread.transient = spread_of(passing.transient, steps.transient.empty() ? "spread of samples" : "spread of steps");
+  const double stretch = fit_tail_of(pooled, report);
+  spread.transient =
+      spread_of(stretched(stepped ? steps : kernels, stretch), stepped ? "spread of steps" : "spread of samples");
   spread.persistent = spread_of(lasting, "spread of ranks");
-  fit_tail_of(pooled, passing.stretch.empty() ? 1 : std::max(1.0, weighted_quantile(passing.stretch, 0.5)), report);
   if (const std::string busy = busy_note(spread); !busy.empty()) report.notes.push_back(busy);
   if (lasting.empty()) report.notes.push_back("one rank only: the spread between ranks is an assumption");
 }
