@@ -90,9 +90,11 @@ ExitCode run_check(const CheckArguments& arguments) {
   } else {
     print_standings(outcome.standings);
     print_findings(outcome);
-    fmt::print("{}: {} cases, {} compared with the baseline, {} findings.\n",
-               outcome.findings.empty() ? "Accepted" : "NOT accepted", outcome.cases, outcome.compared,
-               outcome.findings.size());
+    const size_t findings = outcome.findings.size();
+    fmt::print("{}: {} case{}, {}{} finding{}.\n", findings == 0 ? "Accepted" : "NOT accepted", outcome.cases,
+               outcome.cases == 1 ? "" : "s",
+               baseline ? fmt::format("{} compared with the baseline, ", outcome.compared) : "", findings,
+               findings == 1 ? "" : "s");
   }
   return outcome.findings.empty() ? ExitCode::kOk : ExitCode::kFailedCase;
 }

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <map>
 #include <set>
@@ -244,6 +245,9 @@ std::vector<FamilyRatio> families_of(const std::vector<CaseComparison>& cases) {
                                example(base), example(other)));
 }
 
+// What runs record where they can: without it a file is none the worse, and the name no mistake.
+constexpr std::array kSeries = {"burst", "compute_only", "communication_only", "exposed", "both", "graph"};
+
 void require_metric(const Sides& base, const Sides& other, const std::string& metric) {
   std::set<std::string> known = {"time"};
   for (const Sides* sides : {&base, &other}) {
@@ -252,6 +256,9 @@ void require_metric(const Sides& base, const Sides& other, const std::string& me
     }
   }
   if (!known.contains(metric)) {
+    if (std::find(kSeries.begin(), kSeries.end(), metric) != kSeries.end()) {
+      throw InputError(fmt::format("no {} in these files (in them: {})", metric, fmt::join(known, ", ")));
+    }
     throw InputError(unknown_name("metric", metric, std::vector<std::string>(known.begin(), known.end())));
   }
 }

@@ -105,6 +105,10 @@ TEST_F(RunCommand, MistakesAreToldOnceWithExit2AndNothingIsWritten) {
   expect("--scale 0.5", "1 to 1e9");
   expect("--scale big", "'auto'");
   expect("--budget -3", "--budget");
+  expect("--budget 0", "0.001 to 86400");
+  expect("--budget nan", "0.001 to 86400");
+  expect("--only gemm --layout zero=1", "--layout: only steps have it, and --only leaves them out");
+  expect("--input", "suite 'small' has none");
   expect("--benchmark_filter='['", "regular expression");
   expect("--benchmark_filter=nothing", "matches none");
   expect("--json --benchmark_format=json", "choose one");

@@ -195,6 +195,8 @@ TEST(Compare, AnotherMetricIsASeries) {
   EXPECT_EQ(result.cases[1].change, Change::kNotTimed);
   EXPECT_THAT([&] { compare({before}, {after}, {.metric = "expsed"}); },
               ThrowsMessage<InputError>(HasSubstr("did you mean 'exposed'?")));
+  EXPECT_THAT([&] { compare({before}, {after}, {.metric = "burst"}); },
+              ThrowsMessage<InputError>(HasSubstr("no burst in these files (in them: ")));
 }
 
 TEST(Compare, DifferencesOfTheEnvironment) {
