@@ -188,16 +188,28 @@ Candidate Predictor::weigh(const Choice& choice, int64_t gpus) {
   return candidate;
 }
 
-void Predictor::nothing_fits(const std::vector<Candidate>& all, int64_t gpus) const {
+// All that a GPU needs, of a layout whose gradients alone did not fit too; infinite where it cannot be lowered.
+double Predictor::memory_needed(const Choice& choice) {
+  try {
+    return profile(choice).memory_bytes;
+  } catch (const InputError&) {
+    return INFINITY;
+  }
+}
+
+void Predictor::nothing_fits(const std::vector<Candidate>& all, int64_t gpus) {
   const Candidate* least = nullptr;
+  double least_bytes = INFINITY;
   for (const Candidate& one : all) {
-    if (one.memory_bytes > 0 && (least == nullptr || one.memory_bytes < least->memory_bytes)) least = &one;
+    if (one.memory_bytes <= 0 || one.memory_bytes >= least_bytes) continue;  // it needs that much at least
+    const double needed = memory_needed(one.choice);
+    if (needed < least_bytes) least = &one, least_bytes = needed;
   }
   const std::string needed =
       least == nullptr
           ? fmt::format("no layout divides it: {}", all.empty() ? "none was found" : all.front().why_not)
           : fmt::format("the layout that needs least ({}) takes {} a GPU, {} are usable", least->choice.str(),
-                        format_si(least->memory_bytes, "B"), format_si(usable_bytes(machine_.data()), "B"));
+                        format_si(least_bytes, "B"), format_si(usable_bytes(machine_.data()), "B"));
   throw InputError(
       fmt::format("{} does not fit {} on {} GPUs: {}; use more GPUs, or a workload with a smaller "
                   "micro-batch or checkpoints",

@@ -112,8 +112,20 @@ const StepProfile& Predictor::profile(const Choice& choice) {
                                        key.interleave, key.sync_batch_norm, int(key.checkpoint), choice.bucket_bytes);
   const auto found = profiles_.find(text);
   if (found != profiles_.end()) return found->second;
-  const LoweringOptions lowering{.layout = key, .bucket_bytes = choice.bucket_bytes};
+  LoweringOptions lowering{.layout = key, .bucket_bytes = choice.bucket_bytes};
+  if (key.pp > 1) lowering.block_costs = costs_of_blocks(choice);
   return profiles_[text] = profile_step(machine_.data(), lower(workload_, lowering), key);
+}
+
+// Pipeline stages are balanced by this machine's times, and the slowest is priced. All layouts that divide a block
+// alike share its cost.
+const std::vector<double>& Predictor::costs_of_blocks(const Choice& choice) {
+  const Layout& layout = choice.layout;
+  const std::array<int64_t, 5> key{layout.tp, layout.cp, layout.ep, layout.micro_batch, int64_t(layout.checkpoint)};
+  const auto found = block_costs_.find(key);
+  if (found != block_costs_.end()) return found->second;
+  return block_costs_[key] = block_costs(workload_, {.layout = layout},
+                                         [&](const StepTask& task) { return sum(task_time(machine_.data(), task)); });
 }
 
 const Slowest& Predictor::slowest(int64_t ranks) { return slowest_.try_emplace(ranks, ranks).first->second; }

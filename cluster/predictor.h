@@ -2,6 +2,7 @@
 // once and shared by all sizes. predict() is this for one size.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <optional>
@@ -46,7 +47,7 @@ struct Choice {
 // A layout that was considered: its time, or why it was not taken.
 struct Candidate {
   Choice choice;
-  double memory_bytes = 0;  // one GPU; 0 when it could not be lowered
+  double memory_bytes = 0;  // one GPU; 0 when it could not be lowered, its gradients alone when they do not fit
   StepTimes parts;          // at the median inputs
   double step_time_s = 0;
   double samples_per_s = 0;
@@ -89,6 +90,8 @@ class Predictor {
 
  private:
   const StepProfile& profile(const Choice& choice);
+  const std::vector<double>& costs_of_blocks(const Choice& choice);
+  double memory_needed(const Choice& choice);
   StepTimes times(const Choice& choice, int64_t gpus, const MachineDraw& draw);
   const Choice& choose(int64_t gpus) { return candidates(gpus).front().choice; }
   const Slowest& slowest(int64_t ranks);
@@ -104,7 +107,7 @@ class Predictor {
   std::vector<Candidate> search(int64_t gpus);
   Candidate weigh(const Choice& choice, int64_t gpus);
   Candidate asked_for(int64_t gpus);
-  [[noreturn]] void nothing_fits(const std::vector<Candidate>& all, int64_t gpus) const;
+  [[noreturn]] void nothing_fits(const std::vector<Candidate>& all, int64_t gpus);
 
   const Workload workload_;
   Machine machine_;
@@ -112,6 +115,7 @@ class Predictor {
   MachineDraw median_;
   std::vector<MachineDraw> draws_;
   std::map<std::string, StepProfile> profiles_;
+  std::map<std::array<int64_t, 5>, std::vector<double>> block_costs_;
   std::map<int64_t, Slowest> slowest_;
   std::map<int64_t, std::vector<Candidate>> searched_;
   std::map<std::string, std::vector<double>> reference_rates_;  // samples/s per GPU of every draw on the reference size

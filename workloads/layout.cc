@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <set>
 #include <sstream>
 
 #include "kernels/error.h"
@@ -83,14 +84,15 @@ Layout parse_layout(const std::string& text, int64_t gpus) {
   std::string spaced = text;
   for (char& c : spaced) c = c == ',' ? ' ' : c;
   std::istringstream words(spaced);
-  bool has_dp = false;
+  std::set<std::string> given;
   for (std::string word; words >> word;) {
     set(layout, word);
-    has_dp = has_dp || word.starts_with("dp=");
+    const std::string key = word.substr(0, word.find('='));
+    if (!given.insert(key).second) throw InputError(fmt::format("layout '{}': {} is given twice", text, key));
   }
   // Expert parallelism lives inside data parallelism: its ranks are among dp's.
   const int64_t model = layout.tp * layout.pp * layout.cp;
-  if (!has_dp && gpus > 0) {
+  if (!given.contains("dp") && gpus > 0) {
     if (gpus % model != 0) {
       throw InputError(fmt::format("layout '{}': tp x pp x cp = {} does not divide {} GPUs", text, model, gpus));
     }

@@ -29,21 +29,13 @@ double optimizer_bytes_per_parameter(OptimizerKind kind) {
 
 class Lowerer {
  public:
-  Lowerer(const Workload& workload, const LoweringOptions& options)
-      : lowering_{.data = workload.data(), .options = options} {
-    const Workload::Data& data = workload.data();
-    lowering_.micro_batch = options.layout.micro_batch > 0 ? options.layout.micro_batch : data.micro_batch;
-    lowering_.flows = gradient_flows(data.graph);
-    lowering_.activation_size = bytes_per_element(data.types.activations);
-    lowering_.compute_size = bytes_per_element(data.types.compute);
-    lowering_.gradient_size = bytes_per_element(data.types.gradients);
-  }
+  Lowerer(const Workload& workload, const LoweringOptions& options) : lowering_(start_lowering(workload, options)) {}
 
   LoweredStep run() {
     if (lowering_.data.summary.used) return lower_summary(lowering_);
     check_layout(lowering_);
     const StagePlan stages = plan_stages(lowering_);
-    layers_ = stages.heaviest();
+    layers_ = stages.slowest();
     std::stable_partition(layers_.begin(), layers_.end(), [&](int i) { return layer(i).no_grad; });
     step_.micro_batch = lowering_.micro_batch;
     step_.samples_per_step = lowering_.layout().dp * lowering_.micro_batch * lowering_.layout().accumulation;
@@ -171,6 +163,17 @@ class Lowerer {
 };
 
 }  // namespace
+
+Lowering start_lowering(const Workload& workload, const LoweringOptions& options) {
+  const Workload::Data& data = workload.data();
+  return {.data = data,
+          .options = options,
+          .micro_batch = options.layout.micro_batch > 0 ? options.layout.micro_batch : data.micro_batch,
+          .flows = gradient_flows(data.graph),
+          .activation_size = bytes_per_element(data.types.activations),
+          .compute_size = bytes_per_element(data.types.compute),
+          .gradient_size = bytes_per_element(data.types.gradients)};
+}
 
 LoweredStep lower(const Workload& workload, const LoweringOptions& options) { return Lowerer(workload, options).run(); }
 

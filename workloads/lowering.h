@@ -33,6 +33,8 @@ struct Lowering {
   }
 };
 
+Lowering start_lowering(const Workload& workload, const LoweringOptions& options);
+
 // Elements of a tensor that one GPU holds.
 double local_elements(const Lowering& lowering, int tensor);
 double local_bytes(const Lowering& lowering, int tensor);

@@ -11,10 +11,9 @@ namespace farscale {
 // Layers of each pipeline stage in execution order. With interleaving a stage owns several chunks.
 struct StagePlan {
   std::vector<std::vector<int>> stages;
-  std::vector<double> flops;      // forward, per stage
+  std::vector<double> costs;      // per stage, as LoweringOptions::block_costs
   int64_t boundary_elements = 0;  // of the largest tensor that crosses a stage border, one sample
-  size_t heaviest_stage() const;
-  const std::vector<int>& heaviest() const { return stages[heaviest_stage()]; }
+  const std::vector<int>& slowest() const;
 };
 StagePlan plan_stages(const Lowering& lowering);
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -92,6 +93,7 @@ struct LoweringOptions {
   bool fused = true;                    // memory passes: fused or eager
   std::string bucket_rule = "pytorch";  // "pytorch", "megatron", "deepspeed", "single"
   double bucket_bytes = 0;              // 0: the rule's default (PyTorch 25 MiB, first 1 MiB)
+  std::vector<double> block_costs{};    // block_costs() on the machine at hand; empty: on a typical GPU
 };
 
 struct LoweredStep {
@@ -139,5 +141,11 @@ std::vector<std::string> shipped_workloads();
 
 // Throws InputError when the layout does not fit the network (heads not divisible by tp, …).
 LoweredStep lower(const Workload& workload, const LoweringOptions& options);
+
+// What the blocks that pipeline stages are made of cost one micro-batch of one GPU, forward and backward, by the time
+// that `cost` says a task takes: stages are balanced by it, and the slowest is the one that is lowered. It does not
+// depend on dp, pp, zero and buckets. Empty for a network known by its totals, which has no blocks.
+std::vector<double> block_costs(const Workload& workload, const LoweringOptions& options,
+                                const std::function<double(const StepTask&)>& cost);
 
 }  // namespace farscale

@@ -107,6 +107,58 @@ TEST_F(Search, NothingFitsNamesTheLeast) {
       testing::AllOf(testing::HasSubstr("does not fit"), testing::HasSubstr("a GPU"), testing::HasSubstr("usable")));
 }
 
+// One GPU has no sharded layout, and of the plain ones the gradients alone are too many: all that they need is said.
+TEST_F(Search, NothingFitsCountsMoreThanGradients) {
+  const Workload workload = load_workload("llama3-70b");
+  const auto needed_gb = [&](int64_t gpus) {
+    const std::string message = message_of([&] { predict(workload, machine_, gpus, options_); });
+    const size_t at = message.find("takes ");
+    EXPECT_NE(at, std::string::npos) << message;
+    const double value = std::stod(message.substr(at + 6));
+    return message.substr(at).find("TB a GPU") < 20 ? 1000 * value : value;
+  };
+  const double parameters_gb = double(workload.parameters()) / 1e9;
+  EXPECT_GT(needed_gb(1), 16 * parameters_gb);  // weights, gradients, fp32 copy and two moments
+  EXPECT_GT(needed_gb(8), 16 * parameters_gb / 8);
+  EXPECT_LT(needed_gb(8), 32 * parameters_gb / 8);
+}
+
+// A rank of a pipeline does its share of the work, or more: the stage that is priced is the slowest of the machine.
+TEST_F(Search, PipelinesDoNotMakeWorkVanish) {
+  for (const std::string& name : shipped_workloads()) {
+    Predictor predictor(load_workload(name), machine_, options_);
+    const auto work_s = [&](int64_t pp) {  // of a rank for one micro-batch; the optimizer is a hundredth of a step
+      const StepTimes times = predictor.median_times({.layout = {.pp = pp, .accumulation = 512}}, pp);
+      return (times.compute + times.memory) / 512;
+    };
+    const double whole = work_s(1);
+    for (const int64_t pp : {2, 4, 8}) {
+      try {
+        EXPECT_GE(double(pp) * work_s(pp), 0.98 * whole) << name << " pp=" << pp;
+        EXPECT_LE(work_s(pp), whole) << name << " pp=" << pp;
+      } catch (const InputError&) {  // too few blocks
+      }
+    }
+  }
+}
+
+TEST_F(Search, PipelinesAreNoShortcutForVision) {
+  options_.batch = 4096;
+  options_.layout = "auto";
+  for (const char* name : {"hydranet-regnety16gf", "bevformer-base"}) {
+    Predictor predictor(load_workload(name), machine_, options_);
+    const std::vector<Candidate>& all = predictor.candidates(64);
+    double plain = 0, split = 0;
+    for (const Candidate& one : all) {
+      const Layout& layout = one.choice.layout;
+      double& best = layout.pp == 1 ? plain : split;
+      best = std::max(best, one.samples_per_s);
+    }
+    EXPECT_GT(split, 0) << name;
+    EXPECT_LT(split, 1.05 * plain) << name;
+  }
+}
+
 TEST_F(Search, OddNumbersOfGpusSaySo) {
   EXPECT_THAT(predict(large_, machine_, 4099, options_).warnings, testing::Contains(testing::HasSubstr("4,096")));
   EXPECT_THAT(predict(large_, machine_, 4096, options_).warnings,

@@ -56,6 +56,7 @@ TEST(Layouts, RefuseNonsense) {
   refused("dp", 0, "key=number");
   refused("zero=4", 0, "from 0 to 3");
   refused("tp=3", 8, "does not divide 8 GPUs");
+  refused("tp=2 tp=4", 8, "tp is given twice");
   refused("dp=4 tp=4", 8, "16 GPUs, not 8");
   refused("dp=8 ep=3", 0, "ep=3");
 }
