@@ -150,7 +150,7 @@ Machine read_hardware(const std::string& path) {
   data->name = file.text("name");
   data->title = file.text("title");
   data->kind = file.choice("kind", {"gpu"}, "gpu");
-  data->generation = file.choice("generation", {"volta", "ampere", "hopper", "blackwell", ""}, "");
+  data->generation = file.choice("generation", {"volta", "ampere", "hopper", "blackwell"}, "");
   data->gpus_per_node = int(file.integer("gpus_per_node", {1, 10000}));
   data->multiprocessors = int(file.integer("multiprocessors", {1, 1e6}));
   data->training_type = parse_number_type(file.text("training_type", "bf16"));

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <memory>
 
@@ -9,6 +11,7 @@
 #include "cluster/commands.h"
 #include "cluster/goodput.h"
 #include "cluster/machine.h"
+#include "cluster/option_checks.h"
 #include "cluster/predict_output.h"
 
 namespace farscale {
@@ -29,10 +32,23 @@ struct PredictArguments {
   bool as_json = false;
 };
 
+// Sizes written before a "..." must be one series: each the same factor times the one before, but for rounding.
+void check_series(const std::vector<int64_t>& sizes, size_t first, const std::string& text) {
+  for (size_t i = first + 2; i < sizes.size(); ++i) {
+    const double expected = double(sizes[i - 1]) * double(sizes[i - 1]) / double(sizes[i - 2]);
+    if (std::abs(double(sizes[i]) - expected) < 1) continue;
+    throw InputError(
+        fmt::format("--gpus {}: '...' goes on by one factor, which {},{},{} do not have: write every size, or only two "
+                    "before '...'",
+                    text, sizes[i - 2], sizes[i - 1], sizes[i]));
+  }
+}
+
 // "8,64,...,300000": a comma list; "..." continues by the factor of the two sizes before it up to the one after it.
 std::vector<int64_t> parse_sizes(const std::string& text) {
   std::vector<int64_t> sizes;
   bool fill = false;
+  size_t first = 0;  // of the series that a "..." would continue
   const auto bad = [&](const std::string& word) {
     return InputError(
         fmt::format("--gpus: expected whole numbers from 1 to 100,000,000 separated by commas, such as "
@@ -42,6 +58,7 @@ std::vector<int64_t> parse_sizes(const std::string& text) {
   for (const std::string& word : CLI::detail::split(text, ',')) {
     if (word == "..." || word == "…") {
       if (sizes.size() < 2 || fill) throw bad(text);
+      check_series(sizes, first, text);
       fill = true;
       continue;
     }
@@ -55,6 +72,7 @@ std::vector<int64_t> parse_sizes(const std::string& text) {
         sizes.push_back(int64_t(next));
       }
       fill = false;
+      first = sizes.size();
     }
     sizes.push_back(value);
   }
@@ -88,7 +106,6 @@ PredictOptions options_of(const PredictArguments& arguments) {
 }
 
 void run_predict_collective(const PredictArguments& arguments) {
-  if (!arguments.workload.empty()) throw InputError("predict takes --workload or --collective, not both");
   CollectiveQuestion question = arguments.collective;
   question.model = arguments.model;
   question.ranks = parse_sizes(arguments.gpus);
@@ -121,6 +138,24 @@ void run_predict(const PredictArguments& arguments) {
   arguments.as_json ? print_json(predictor, answer) : print_text(predictor, answer);
 }
 
+// --collective asks about one collective of a fitted model: what only a workload has excludes it.
+void add_collective_options(CLI::App& command, CollectiveQuestion& question) {
+  const std::string shared[] = {"--help", "--model", "--gpus", "--json"};
+  const std::vector<CLI::Option*> others = command.get_options([&](const CLI::Option* option) {
+    return std::find(std::begin(shared), std::end(shared), "--" + option->get_single_name()) == std::end(shared);
+  });
+  CLI::Option* collective =
+      command.add_option("--collective", question.kind, "instead of a workload: all_reduce, … as fitted");
+  for (CLI::Option* other : others) collective->excludes(other);
+  command.add_option("--bytes", question.bytes, "of --collective: sizes, 1048576,4194304")
+      ->delimiter(',')
+      ->needs(collective);
+  command
+      .add_option("--network", question.network,
+                  "of --collective: \"per_leaf=4 oversubscription=2 order=interleaved slowest=0.25\"")
+      ->needs(collective);
+}
+
 }  // namespace
 
 void add_predict_command(CLI::App& app, ExitCode&) {
@@ -133,12 +168,8 @@ void add_predict_command(CLI::App& app, ExitCode&) {
   command->add_option("--workload", arguments->workload, "shipped name or TOML file (farscale list workloads)");
   command->add_option("--model", arguments->model, "model file written by farscale fit");
   command->add_option("--hardware", arguments->hardware, "shipped name or TOML file (farscale list hardware)");
-  command->add_option("--gpus", arguments->gpus, "sizes: 8,512,50000 or 8,64,...,300000")->required();
-  command->add_option("--collective", arguments->collective.kind, "instead of a workload: all_reduce, … as fitted");
-  command->add_option("--bytes", arguments->collective.bytes, "of --collective: sizes, 1048576,4194304")
-      ->delimiter(',');
-  command->add_option("--network", arguments->collective.network,
-                      "of --collective: \"per_leaf=4 oversubscription=2 order=interleaved slowest=0.25\"");
+  command->add_option("--gpus", arguments->gpus, "sizes: 8,512,50000, or 8,64,...,300000: each times the same factor")
+      ->required();
   command
       ->add_option("--layout", arguments->options.layout,
                    "auto, or \"dp=.. tp=.. pp=.. cp=.. ep=.. zero=.. hsdp=.. mb=.. accum=..\"")
@@ -148,7 +179,7 @@ void add_predict_command(CLI::App& app, ExitCode&) {
                    "samples a step of the whole job (default: one micro-batch a GPU)")
       ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}));
   command->add_option("--bucket-mib", arguments->bucket_mib, "size of gradient buckets (default: what auto finds best)")
-      ->check(CLI::Range(0.001, 1e6));
+      ->check(number_within(0.001, 1e6));
   command
       ->add_option("--collectives", arguments->collectives,
                    "whose formulas: model; hierarchical or sharp: model with those algorithms too; nccl: NCCL's own")
@@ -156,16 +187,19 @@ void add_predict_command(CLI::App& app, ExitCode&) {
       ->capture_default_str();
   command->add_option("--eject", arguments->eject_percent, "per cent of the GPUs, the slowest, taken out: 1 or 1%")
       ->transform(without_percent_sign)
-      ->check(CLI::Range(0.0, 49.9));
+      ->check(number_within(0, 49.9));
   command->add_option("--input-gb-per-s", arguments->input_gb_per_s, "GB/s the loader gives one GPU (default: enough)")
-      ->check(CLI::Range(1e-6, 1e4));
+      ->check(number_within(1e-6, 1e4));
   command->add_flag("--ignore-memory", arguments->options.ignore_memory, "predict layouts that do not fit");
   command->add_option("--draws", arguments->options.draws, "Monte Carlo draws for the range")
       ->check(CLI::Range(20, 1000000))
       ->capture_default_str();
-  command->add_option("--seed", arguments->options.seed, "seed of the draws")->capture_default_str();
+  command->add_option("--seed", arguments->options.seed, "seed of the draws")
+      ->check(unsigned_number())
+      ->capture_default_str();
   command->add_flag("--explain", arguments->explain, "breakdown, algorithms, sensitivities and the layouts not taken");
   command->add_flag("--json", arguments->as_json, "one JSON document on stdout");
+  add_collective_options(*command, arguments->collective);
   command->callback([arguments] { run_predict(*arguments); });
 }
 

@@ -16,7 +16,8 @@ std::string range(const Estimate& e, const std::function<std::string(double)>& f
   return fmt::format("{} ({} … {})", format(e.p50), format(e.p05), format(e.p95));
 }
 
-std::string rate(double value) { return format_si(value, "/s"); }
+// Without a prefix below one: "m/s" would be read as metres.
+std::string rate(double value) { return value < 1 ? fmt::format("{:.3g} /s", value) : format_si(value, "/s"); }
 
 void print_table(const std::vector<PredictRow>& rows, const std::string& unit, const std::string& noun) {
   TextTable table({noun, "layout", "step time", unit + "s/s", "MFU", "scaling", "exposed comm", "goodput", "bound by"});
@@ -109,8 +110,12 @@ void print_evidence(const std::vector<PredictRow>& rows) {
 }  // namespace
 
 void print_text(Predictor& predictor, const PredictAnswer& answer) {
-  fmt::print("{} on {}: median (5th … 95th percentile)\n", answer.workload.name(), answer.machine.name());
-  const char* noun = answer.machine.data().kind == "host" ? "ranks" : "GPUs";
+  const bool host = answer.machine.data().kind == "host";
+  const char* noun = host ? "ranks" : "GPUs";
+  fmt::print(
+      "{} on {}: median (5th … 95th percentile)\nscaling: rate per {} over that of the fewest whole nodes that run the "
+      "layout\n",
+      answer.workload.name(), answer.machine.name(), host ? "rank" : "GPU");
   print_table(answer.rows, answer.workload.sample_unit(), noun);
   if (answer.explain) {
     for (const PredictRow& row : answer.rows) print_explanation(predictor, row.prediction, noun);

@@ -5,9 +5,11 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 
 #include "cluster/commands.h"
 #include "cluster/compute_model.h"
+#include "cluster/option_checks.h"
 #include "cluster/workload_show.h"
 #include "kernels/format.h"
 #include "results/statistics.h"
@@ -23,15 +25,17 @@ Shown look_up(const ShowArguments& arguments) {
   options.fused = arguments.fusion == "fused";
   options.bucket_rule = arguments.bucket_rule;
   options.bucket_bytes = arguments.bucket_mib * 1024 * 1024;
-  LoweredStep step = lower(workload, options);
-  Shown shown{workload, options, std::move(step), {}, {}, {}, {}, 0};
+  std::optional<Machine> machine;
+  if (!arguments.hardware.empty()) machine = load_hardware(arguments.hardware);
+  const auto time_of = [&](const StepTask& task) { return sum(task_time(machine->data(), task)); };
+  if (machine && options.layout.pp > 1) options.block_costs = block_costs(workload, options, time_of);
+  Shown shown{workload, options, lower(workload, options), {}, {}, {}, {}, 0};
   shown.gemms = gemm_table(shown.step);
   shown.classes = class_totals(shown.step);
   shown.collectives = collective_totals(shown.step);
-  if (arguments.hardware.empty()) return shown;
-  const Machine machine = load_hardware(arguments.hardware);
+  if (!machine) return shown;
   for (const StepTask& task : shown.step.tasks) {
-    const double time_s = sum(task_time(machine.data(), task));
+    const double time_s = time_of(task);
     shown.time_s[task.kind] += time_s;
     shown.total_time_s += time_s;
   }
@@ -88,7 +92,7 @@ void add_workload_command(CLI::App& app, ExitCode&) {
       ->check(CLI::IsMember({"pytorch", "megatron", "deepspeed", "single"}))
       ->capture_default_str();
   show->add_option("--bucket-mib", arguments->bucket_mib, "size of a bucket in MiB (default: the rule's)")
-      ->check(CLI::Range(0.001, 1e6));
+      ->check(number_within(0.001, 1e6));
   show->add_option("--hardware", arguments->hardware, "share of time by class and memory fit on this GPU");
   show->add_option("--rows", arguments->rows, "rows of the GEMM table")
       ->check(CLI::Range(1, 100000))
