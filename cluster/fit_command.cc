@@ -86,8 +86,10 @@ void run_fit(const FitArguments& arguments) {
   print_report(report);
   if (const std::string scaling = step_scaling_text(runs); !scaling.empty()) fmt::print("\n{}\n", scaling);
   if (!arguments.model.empty()) {
-    fmt::print("wrote {}: next `farscale predict --workload W --model {} --gpus 1,2,4`\n", arguments.model,
-               arguments.model);
+    const bool whole_steps = !report.model.flops_per_s.empty();
+    fmt::print("wrote {}: next `farscale predict {} --model {} --gpus {}`\n", arguments.model,
+               whole_steps ? "--workload W" : "--collective all_reduce --bytes 1048576", arguments.model,
+               whole_steps ? "1,2,4" : "2,4");
   }
 }
 
