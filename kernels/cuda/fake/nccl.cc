@@ -1,4 +1,4 @@
-// A fake NCCL whose ranks are threads of this process: a collective runs when the work of every rank has reached it.
+// The calls of a fake NCCL whose ranks are threads of this process: nccl_ranks.h says what happens when they meet.
 #include <dlfcn.h>
 #include <nccl.h>
 
@@ -9,188 +9,21 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/fake/nccl_ranks.h"
 #include "kernels/cuda/fake/stream.h"
-#include "kernels/elements.h"
 
-using farscale::NumberType;
+using farscale::fake::Clique;
+using farscale::fake::CollectiveCall;
 using farscale::fake::count_alive;
 using farscale::fake::fails;
 using farscale::fake::Lock;
+using farscale::fake::Member;
+using farscale::fake::Part;
+using farscale::fake::size_of;
 using farscale::fake::state;
+using farscale::fake::work_of;
 
 namespace {
-
-enum class Kind { kAllReduce, kReduceScatter, kAllGather, kBroadcast, kExchange };
-
-struct Message {
-  int peer;
-  std::byte* data;
-  size_t bytes;
-};
-
-// What one rank brings to a collective.
-struct Part {
-  Kind kind = Kind::kAllReduce;
-  const std::byte* send = nullptr;
-  std::byte* receive = nullptr;
-  size_t count = 0;
-  ncclDataType_t type = ncclFloat32;
-  std::vector<Message> sends, receives;
-};
-
-struct Meeting {
-  std::vector<Part> parts;
-  int arrived = 0;
-  bool done = false;
-  double time_s = 0;
-};
-
-struct Clique {
-  int size = 0;
-  int joined = 0;
-  bool broken = false;
-  std::map<int64_t, std::shared_ptr<Meeting>> meetings;
-};
-
-struct Member {
-  std::shared_ptr<Clique> clique;
-  int rank = 0;
-  int most_ctas = 0;
-  bool blocking = false;
-  bool aborted = false;
-  int64_t sequence = 0;
-  int registered = 0;
-};
-
-NumberType number_type(ncclDataType_t type) {
-  switch (type) {
-    case ncclFloat64:
-      return NumberType::kFp64;
-    case ncclFloat16:
-      return NumberType::kFp16;
-    case ncclBfloat16:
-      return NumberType::kBf16;
-    case ncclInt8:
-      return NumberType::kInt8;
-    case ncclFloat8e4m3:
-      return NumberType::kFp8E4M3;
-    case ncclFloat8e5m2:
-      return NumberType::kFp8E5M2;
-    default:
-      return NumberType::kFp32;
-  }
-}
-
-size_t size_of(ncclDataType_t type) { return static_cast<size_t>(farscale::bytes_per_element(number_type(type))); }
-
-std::vector<std::byte> copied(const std::byte* from, size_t bytes) { return {from, from + bytes}; }
-
-// The sum over all ranks, of `count` elements each.
-std::vector<std::byte> summed(const std::vector<Part>& parts, size_t count) {
-  const NumberType type = number_type(parts.front().type);
-  std::vector<double> sum(count), one(count);
-  for (const Part& part : parts) {
-    farscale::decoder(type)(part.send, 0, static_cast<int64_t>(count), one.data());
-    for (size_t i = 0; i < count; ++i) sum[i] += one[i];
-  }
-  if (type == NumberType::kInt8) {
-    for (double& value : sum) value = static_cast<int8_t>(static_cast<uint8_t>(static_cast<int64_t>(value)));
-  }
-  std::vector<std::byte> result(count * size_of(parts.front().type));
-  farscale::encode(type, sum.data(), static_cast<int64_t>(count), result.data(), 0);
-  return result;
-}
-
-void exchange(std::vector<Part>& parts) {
-  const int ranks = static_cast<int>(parts.size());
-  std::vector<std::pair<std::byte*, std::vector<std::byte>>> deliveries;
-  for (int to = 0; to < ranks; ++to) {
-    for (const Message& receive : parts[static_cast<size_t>(to)].receives) {
-      for (const Message& send : parts[static_cast<size_t>(receive.peer)].sends) {
-        if (send.peer == to) deliveries.emplace_back(receive.data, copied(send.data, send.bytes));
-      }
-    }
-  }
-  for (const auto& [to, bytes] : deliveries) std::memcpy(to, bytes.data(), bytes.size());
-}
-
-void gather(std::vector<Part>& parts, size_t bytes) {
-  std::vector<std::byte> all;
-  for (const Part& part : parts) all.insert(all.end(), part.send, part.send + bytes);
-  for (Part& part : parts) std::memcpy(part.receive, all.data(), all.size());
-}
-
-void run(std::vector<Part>& parts) {
-  const size_t bytes = parts.front().count * size_of(parts.front().type);
-  switch (parts.front().kind) {
-    case Kind::kAllReduce: {
-      const auto sum = summed(parts, parts.front().count);
-      for (Part& part : parts) std::memcpy(part.receive, sum.data(), bytes);
-      break;
-    }
-    case Kind::kReduceScatter: {
-      const auto sum = summed(parts, parts.front().count * parts.size());
-      for (size_t rank = 0; rank < parts.size(); ++rank) {
-        std::memcpy(parts[rank].receive, sum.data() + rank * bytes, bytes);
-      }
-      break;
-    }
-    case Kind::kAllGather:
-      gather(parts, bytes);
-      break;
-    case Kind::kBroadcast: {
-      const auto root = copied(parts.front().send, bytes);
-      for (Part& part : parts) std::memcpy(part.receive, root.data(), bytes);
-      break;
-    }
-    case Kind::kExchange:
-      exchange(parts);
-      break;
-  }
-  if (state().machine.corrupt_collectives && bytes > 0) parts.front().receive[bytes - 1] ^= std::byte{0x10};
-}
-
-// Every rank must ask for the same; the real library would hang or corrupt.
-bool agree(const std::vector<Part>& parts) {
-  for (const Part& part : parts) {
-    if (part.kind != parts.front().kind || part.count != parts.front().count) return false;
-  }
-  return true;
-}
-
-void finish(Clique& clique, Meeting& meeting) {
-  if (agree(meeting.parts)) {
-    run(meeting.parts);
-  } else {
-    clique.broken = true;
-  }
-  size_t bytes = meeting.parts.front().count * size_of(meeting.parts.front().type);
-  meeting.time_s += 10e-6 + static_cast<double>(bytes) / 1e11;
-  meeting.done = true;
-}
-
-// The work of one rank; the meeting is found when the stream first gets here, so that a graph can launch it again.
-farscale::fake::Work work_of(const std::shared_ptr<Member>& member, Part part) {
-  return [member, part = std::move(part), meeting = std::shared_ptr<Meeting>()](CUstream_st& stream) mutable {
-    Clique& clique = *member->clique;
-    if (member->aborted || clique.broken) return true;
-    if (!meeting) {
-      const int64_t sequence = member->sequence++;
-      auto& place = clique.meetings[sequence];
-      if (!place)
-        place = std::make_shared<Meeting>(Meeting{.parts = std::vector<Part>(static_cast<size_t>(clique.size))});
-      meeting = place;
-      meeting->parts[static_cast<size_t>(member->rank)] = part;
-      meeting->time_s = std::max(meeting->time_s, stream.time_s);
-      if (++meeting->arrived == clique.size) {
-        clique.meetings.erase(sequence);
-        finish(clique, *meeting);
-      }
-    }
-    if (meeting->done) stream.time_s = meeting->time_s;
-    return meeting->done;
-  };
-}
 
 std::map<std::string, std::shared_ptr<Clique>>& cliques() {
   static auto* const kCliques = new std::map<std::string, std::shared_ptr<Clique>>();
@@ -257,13 +90,13 @@ const Plugin& plugin() {
 
 ncclResult_t post(const char* call, const std::shared_ptr<Member>& member, cudaStream_t stream, Part part) {
   if (fails(call)) return ncclSystemError;
-  if (group().open && part.kind != Kind::kExchange) {
+  if (group().open && part.kind != CollectiveCall::kExchange) {
     group().member = member;
     group().stream = stream;
     group().part = std::move(part);
     return ncclSuccess;
   }
-  if (part.kind != Kind::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
+  if (part.kind != CollectiveCall::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
   farscale::fake::enqueue(stream, work_of(member, std::move(part)));
   return member->blocking ? ncclSuccess : ncclInProgress;  // as a non-blocking communicator may
 }
@@ -422,15 +255,20 @@ ncclResult_t ncclCommAbort(ncclComm_t comm) {
 
 ncclResult_t ncclAllReduce(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
                            ncclComm_t comm, cudaStream_t stream) {
-  return post(
-      "ncclAllReduce", comm->member, stream,
-      {Kind::kAllReduce, static_cast<const std::byte*>(send), static_cast<std::byte*>(receive), count, type, {}, {}});
+  return post("ncclAllReduce", comm->member, stream,
+              {CollectiveCall::kAllReduce,
+               static_cast<const std::byte*>(send),
+               static_cast<std::byte*>(receive),
+               count,
+               type,
+               {},
+               {}});
 }
 
 ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, ncclDataType_t type, ncclRedOp_t,
                                ncclComm_t comm, cudaStream_t stream) {
   return post("ncclReduceScatter", comm->member, stream,
-              {Kind::kReduceScatter,
+              {CollectiveCall::kReduceScatter,
                static_cast<const std::byte*>(send),
                static_cast<std::byte*>(receive),
                count,
@@ -441,17 +279,27 @@ ncclResult_t ncclReduceScatter(const void* send, void* receive, size_t count, nc
 
 ncclResult_t ncclAllGather(const void* send, void* receive, size_t count, ncclDataType_t type, ncclComm_t comm,
                            cudaStream_t stream) {
-  return post(
-      "ncclAllGather", comm->member, stream,
-      {Kind::kAllGather, static_cast<const std::byte*>(send), static_cast<std::byte*>(receive), count, type, {}, {}});
+  return post("ncclAllGather", comm->member, stream,
+              {CollectiveCall::kAllGather,
+               static_cast<const std::byte*>(send),
+               static_cast<std::byte*>(receive),
+               count,
+               type,
+               {},
+               {}});
 }
 
 ncclResult_t ncclBroadcast(const void* send, void* receive, size_t count, ncclDataType_t type, int root,
                            ncclComm_t comm, cudaStream_t stream) {
   if (root != 0) return ncclInvalidArgument;
-  return post(
-      "ncclBroadcast", comm->member, stream,
-      {Kind::kBroadcast, static_cast<const std::byte*>(send), static_cast<std::byte*>(receive), count, type, {}, {}});
+  return post("ncclBroadcast", comm->member, stream,
+              {CollectiveCall::kBroadcast,
+               static_cast<const std::byte*>(send),
+               static_cast<std::byte*>(receive),
+               count,
+               type,
+               {},
+               {}});
 }
 
 ncclResult_t ncclGroupStart() {
@@ -475,7 +323,7 @@ ncclResult_t ncclGroupEnd() {
   if (done.open) count_alive("open NCCL group", -1);
   if (!done.open) return ncclInvalidUsage;
   if (done.member == nullptr) return fails("ncclGroupEnd") ? ncclSystemError : ncclSuccess;
-  if (!done.part.sends.empty() || !done.part.receives.empty()) done.part.kind = Kind::kExchange;
+  if (!done.part.sends.empty() || !done.part.receives.empty()) done.part.kind = CollectiveCall::kExchange;
   return post("ncclGroupEnd", done.member, done.stream, std::move(done.part));
 }
 
