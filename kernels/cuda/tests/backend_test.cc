@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/tests/modules.h"
 #include "kernels/reference.h"
+#include "kernels/tests/memory_kernels.h"
 
 namespace farscale::cuda_test {
 namespace {
@@ -175,21 +176,6 @@ TEST_P(CudaBackend, RechecksAProduct) {
     ASSERT_TRUE(verdict);
     EXPECT_TRUE(verdict->correct) << verdict->detail;
   }
-}
-
-// Every kernel in every pair of types it comes in.
-std::vector<MemoryProblem> memory_kernels() {
-  std::vector<MemoryProblem> all;
-  for (const MemoryKind kind : kMemoryKinds) {
-    const bool two = kind == MemoryKind::kPack || kind == MemoryKind::kUnpack || kind == MemoryKind::kConvert;
-    for (const NumberType type : kNumberTypes) {
-      for (const NumberType to : kNumberTypes) {
-        const MemoryProblem problem{.kind = kind, .elements = 1, .type = type, .to = two ? to : NumberType::kFp32};
-        if ((two || to == NumberType::kFp32) && no_memory_kernel(problem).empty()) all.push_back(problem);
-      }
-    }
-  }
-  return all;
 }
 
 TEST_P(CudaBackend, MovesMemory) {

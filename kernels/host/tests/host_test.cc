@@ -12,6 +12,7 @@
 #include "kernels/host/queue.h"
 #include "kernels/module.h"
 #include "kernels/reference.h"
+#include "kernels/tests/memory_kernels.h"
 
 namespace farscale {
 namespace {
@@ -105,21 +106,6 @@ TEST_F(Host, TypesAndSizesItDoesNotHaveAreAbsentWithAReason) {
   EXPECT_FALSE(backend_.prepare(CollectiveProblem{.bytes = 64, .ranks = 2}, warm_));
   EXPECT_FALSE(backend_.prepare(CollectiveProblem{.bytes = 64, .type = NumberType::kFp16}, warm_));
   EXPECT_THROW(backend_.prepare(GemmProblem{.m = 0, .n = 8, .k = 8}, warm_), InputError);
-}
-
-// Every kernel in every pair of types it comes in.
-std::vector<MemoryProblem> memory_kernels() {
-  std::vector<MemoryProblem> all;
-  for (const MemoryKind kind : kMemoryKinds) {
-    const bool two = kind == MemoryKind::kPack || kind == MemoryKind::kUnpack || kind == MemoryKind::kConvert;
-    for (const NumberType type : kNumberTypes) {
-      for (const NumberType to : kNumberTypes) {
-        const MemoryProblem problem{.kind = kind, .elements = 1, .type = type, .to = two ? to : NumberType::kFp32};
-        if ((two || to == NumberType::kFp32) && no_memory_kernel(problem).empty()) all.push_back(problem);
-      }
-    }
-  }
-  return all;
 }
 
 TEST_F(Host, MemoryKernelsAreRightAndWrongOnesCaught) {
