@@ -58,7 +58,7 @@ class SlowWorld final : public World {
 // Layers of one product forward and two backward, each with a bucket of its own.
 LoweredStep layered_step() {
   LoweredStep step;
-  const GemmProblem gemm{.m = 320, .n = 320, .k = 320, .type = NumberType::kFp32};
+  const GemmProblem gemm{.m = 640, .n = 640, .k = 640, .type = NumberType::kFp32};
   const auto add = [&](Pass pass) {
     StepTask& task = step.tasks.emplace_back();
     task.pass = pass;
