@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Who may include whom: holds the include rule of ARCHITECTURE.md over every source file of the project.
+"""Who may include whom: holds the include rule of ARCHITECTURE.md over every source file of the project; and one
+definition a name: no two files define types of the same name that the linker would take for one.
 
 Prints each broken rule with its place, the reason and the likely fix; exits 1 if there is one.
 """
+import collections
 import pathlib
 import re
 import sys
@@ -39,6 +41,12 @@ HEAVY = re.compile(r"(nlohmann/json\.hpp|CLI/CLI\.hpp)")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^">]+)[">]')
 
+# clang-format keeps the inside of a namespace at the margin and names the namespace that a brace ends, so lines will do.
+NAMESPACE = re.compile(r"namespace (?:(farscale[\w:]*) )?\{")
+NAMESPACE_END = re.compile(r"\}  // namespace(?: farscale[\w:]*)?$")
+TYPE = re.compile(r"(?:template <.*> )?(?:class|struct|union|enum(?: class)?) (?:\[\[.*?\]\] |alignas\(.*?\) )*"
+                  r"(\w[\w:]*(?:<.*>)?)(?![^{]*;)")
+
 
 def room_of(path):
     parts = path.parts
@@ -73,6 +81,31 @@ def broken_rules(path, text):
             yield f"{place}: a header includes {target}\n  why: it costs seconds in every file\n  fix: include it in the .cc file"
 
 
+def types_of(path, text):
+    """The types that other files could see or clash with: (full name, place), outside anonymous namespaces."""
+    spaces = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := NAMESPACE.match(line):
+            spaces.append(match.group(1))
+        elif NAMESPACE_END.match(line):
+            spaces.pop()
+        elif (match := TYPE.match(line)) and None not in spaces:
+            yield "::".join([*spaces, match.group(1)]), f"{path}:{number}"
+
+
+def defined_twice(texts):
+    """Types of one name defined in more than one of the files (path -> text)."""
+    places = collections.defaultdict(list)
+    for path, text in texts.items():
+        for name, place in types_of(path, text):
+            places[name].append(place)
+    for name, (first, *others) in places.items():
+        for other in others:
+            yield (f"{other}: {name} is defined in {first} too\n"
+                   f"  why: the linker takes both for one type, and runs the functions of one on objects of the other\n"
+                   f"  fix: rename one, or put one that only its .cc file uses into an anonymous namespace")
+
+
 def self_test():
     """Each rule catches a file that breaks it, and lets a good one pass."""
     good = [("bench/a.cc", '#include "results/record.h"'), ("kernels/host/a.cc", "#include <cblas.h>"),
@@ -83,6 +116,12 @@ def self_test():
            ("cluster/a.cc", "#include <benchmark/benchmark.h>")]
     wrong = [f"{p} {t}" for p, t in good if list(broken_rules(pathlib.PurePosixPath(p), t))]
     wrong += [f"{p} {t}" for p, t in bad if not list(broken_rules(pathlib.PurePosixPath(p), t))]
+    hidden = "namespace farscale {\nnamespace {\nstruct A {};\n}  // namespace\n}  // namespace farscale\n"
+    seen = "namespace farscale {\nstruct B;\nstruct A {\n};\n}  // namespace farscale\n"
+    if list(defined_twice({"a.cc": hidden, "b.cc": hidden, "c.h": seen, "d.h": seen.replace("farscale", "farscale::fake")})):
+        wrong.append("types that do not clash are refused")
+    if len(list(defined_twice({"a.h": seen, "b.h": seen, "c.cc": seen.replace("struct A", "class A final : public B")}))) != 2:
+        wrong.append("types of one name pass")
     print("\n".join(wrong) or "every rule holds")
     return 1 if wrong else 0
 
@@ -95,7 +134,8 @@ def main():
     known = [f for f in files if room_of(f) in MAY_INCLUDE]
     if len(known) < 10:
         sys.exit(f"only {len(known)} source files found below {ROOT}: the check itself is broken")
-    problems = [problem for f in sorted(known) for problem in broken_rules(f, (ROOT / f).read_text(encoding="utf-8"))]
+    texts = {f: (ROOT / f).read_text(encoding="utf-8") for f in sorted(known)}
+    problems = [problem for f, text in texts.items() for problem in broken_rules(f, text)] + list(defined_twice(texts))
     for problem in problems:
         print(problem)
     print(f"{len(known)} files, {len(problems)} broken rules")
