@@ -83,6 +83,13 @@ Machine with_network(const Machine& machine, const SiteNetwork& network) {
   return Machine(std::move(data));
 }
 
+// A figure of a site's network as a key: all that a prediction and its evidence take from it.
+std::string key_of(const std::optional<Quantity>& figure) {
+  if (!figure) return "none";
+  const auto [low, middle, high] = figure->value;
+  return fmt::format("{} {} {} {} {}", low, middle, high, name(figure->evidence), figure->source);
+}
+
 bool names_dp(const std::string& layout) {
   return layout.starts_with("dp=") || layout.find(" dp=") != std::string::npos ||
          layout.find(",dp=") != std::string::npos;
@@ -152,9 +159,8 @@ DeliveryOptions DeliveryOptions::of(const Plan& plan, int draws, uint64_t seed) 
 MachineSource remembering(const MachineSource& machines) {
   const auto known = std::make_shared<std::map<std::string, PlanMachine>>();
   return [machines, known](const std::string& workload, const Site& site) {
-    const auto p50 = [](const std::optional<Quantity>& figure) { return figure ? figure->value.p50 : 0; };
-    const std::string key = fmt::format("{} {} {} {}", workload, site.hardware, p50(site.network.pod_gpus),
-                                        p50(site.network.oversubscription));
+    const std::string key = fmt::format("{} {} {} {}", workload, site.hardware, key_of(site.network.pod_gpus),
+                                        key_of(site.network.oversubscription));
     const auto found = known->find(key);
     if (found != known->end()) return found->second;
     PlanMachine machine = machines(workload, site);

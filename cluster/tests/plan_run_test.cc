@@ -156,6 +156,23 @@ TEST(PlanRun, InterpolationIsCloseToThePredictionItself) {
   }
 }
 
+TEST(PlanRun, SitesWithOneMedianAndTwoRangesAreTwoMachines) {
+  int built = 0;
+  const MachineSource machines = remembering([&built](const std::string& workload, const Site& site) {
+    ++built;
+    PlanMachine machine = steady_machine(workload, site);
+    machine.node_power_w = *site.network.oversubscription;  // stands for all that follows from it
+    return machine;
+  });
+  Site narrow, wide;
+  narrow.network.oversubscription = between(1.9, 2, 2.1);
+  wide.network.oversubscription = between(1, 2, 7);
+  EXPECT_EQ(machines("w", narrow).node_power_w.value.p95, 2.1);
+  EXPECT_EQ(machines("w", wide).node_power_w.value.p95, 7);
+  EXPECT_EQ(machines("w", narrow).node_power_w.value.p05, 1.9);
+  EXPECT_EQ(built, 2);
+}
+
 TEST(PlanRun, SitesAndOrganisationsAddUp) {
   Plan plan = simple_plan();
   plan.sites.push_back(plan.sites[0]);
