@@ -1,6 +1,8 @@
 // What a step communicates besides its gradients.
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "workloads/parallel.h"
 
@@ -26,17 +28,19 @@ class CollectiveWriter {
     }
   }
 
-  void pipeline(const StagePlan& stages) {
-    const Layout& layout = l_.layout();
-    if (layout.pp == 1) return;
-    double elements = double(stages.boundary_elements) * double(l_.micro_batch) / double(layout.cp);
-    if (l_.layout().tp > 1) elements /= double(layout.tp);
-    const auto bytes = static_cast<int64_t>(elements * l_.activation_size);
+  // One message a chunk and pass, equal ones together.
+  void pipeline(const std::vector<Border>& borders) {
     forward_at_ = 0;
     backward_at_ = step_.tasks.size();
-    for (const Pass pass : {Pass::kForward, Pass::kDataGradient}) {
-      StepCollective& send = add(CollectiveKind::kBroadcast, "pp", bytes, pass, false, "pipeline send", 2);
-      send.count = layout.interleave;
+    std::map<int64_t, int64_t> forward, backward;  // bytes of one -> messages
+    for (const Border& border : borders) {
+      ++forward[static_cast<int64_t>(border.forward_bytes)];
+      ++backward[static_cast<int64_t>(border.backward_bytes)];
+    }
+    for (const auto& [pass, messages] : {std::pair{Pass::kForward, forward}, {Pass::kDataGradient, backward}}) {
+      for (const auto& [bytes, count] : messages) {
+        if (bytes > 0) add(CollectiveKind::kBroadcast, "pp", bytes, pass, false, "pipeline send", 2).count = count;
+      }
     }
   }
 
@@ -199,7 +203,7 @@ void add_collectives(const Lowering& lowering, const std::vector<int>& layers, c
                      const TaskIndex& index, LoweredStep& step) {
   CollectiveWriter writer(lowering, index, step);
   for (int i : layers) writer.layer(i);
-  writer.pipeline(stages);
+  writer.pipeline(stages.borders[stages.slowest()]);
   writer.sharding(layers);
   writer.global_scalars();
 }

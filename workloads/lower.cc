@@ -35,7 +35,7 @@ class Lowerer {
     if (lowering_.data.summary.used) return lower_summary(lowering_);
     check_layout(lowering_);
     const StagePlan stages = plan_stages(lowering_);
-    layers_ = stages.slowest();
+    layers_ = stages.stages[stages.slowest()];
     std::stable_partition(layers_.begin(), layers_.end(), [&](int i) { return layer(i).no_grad; });
     step_.micro_batch = lowering_.micro_batch;
     step_.samples_per_step = lowering_.layout().dp * lowering_.micro_batch * lowering_.layout().accumulation;

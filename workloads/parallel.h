@@ -8,12 +8,19 @@
 
 namespace farscale {
 
+// What crosses from one chunk of a pipeline to the next in a micro-batch, as one GPU sends it: every tensor made before
+// the border and read behind it; on the way back, the gradients of those that have one.
+struct Border {
+  double forward_bytes = 0;
+  double backward_bytes = 0;
+};
+
 // Layers of each pipeline stage in execution order. With interleaving a stage owns several chunks.
 struct StagePlan {
   std::vector<std::vector<int>> stages;
-  std::vector<double> costs;      // per stage, as LoweringOptions::block_costs
-  int64_t boundary_elements = 0;  // of the largest tensor that crosses a stage border, one sample
-  const std::vector<int>& slowest() const;
+  std::vector<double> costs;                 // per stage, as LoweringOptions::block_costs
+  std::vector<std::vector<Border>> borders;  // of each stage, behind each of its chunks; before the network's last one
+  size_t slowest() const;
 };
 StagePlan plan_stages(const Lowering& lowering);
 

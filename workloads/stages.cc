@@ -36,8 +36,15 @@ double typical_cost(const StepTask& task) {
   return std::max(task.flops / share(), task.bytes * kBalance / moved);
 }
 
+bool multiplies(const Layer& layer) {
+  return layer.op == Op::kConvolution || layer.op == Op::kDepthwise || layer.op == Op::kLinear ||
+         layer.op == Op::kAttention;
+}
+
+// Blocks that stages are made of. One that multiplies nothing (a loss, a sum, learned queries) stays with the block
+// before it: a stage of a loss alone would have the logits sent to it.
 std::vector<BlockLayers> blocks_of(const Lowering& lowering) {
-  std::vector<BlockLayers> blocks;
+  std::vector<BlockLayers> blocks, merged;
   int last = -1;
   for (size_t i = 0; i < lowering.graph().layers.size(); ++i) {
     const Layer& layer = lowering.graph().layers[i];
@@ -45,7 +52,14 @@ std::vector<BlockLayers> blocks_of(const Lowering& lowering) {
     last = layer.block;
     blocks.back().layers.push_back(static_cast<int>(i));
   }
-  return blocks;
+  for (BlockLayers& block : blocks) {
+    const bool begins = merged.empty() || std::any_of(block.layers.begin(), block.layers.end(), [&](int i) {
+                          return multiplies(lowering.graph().layers[static_cast<size_t>(i)]);
+                        });
+    if (begins) merged.emplace_back();
+    merged.back().layers.insert(merged.back().layers.end(), block.layers.begin(), block.layers.end());
+  }
+  return merged;
 }
 
 double layer_cost(const Lowering& lowering, const Layer& layer, const std::function<double(const StepTask&)>& cost) {
@@ -110,10 +124,40 @@ std::vector<size_t> balanced_cut(const std::vector<BlockLayers>& blocks, size_t 
   return cut(blocks, high, chunks);
 }
 
+// The tensor that a view shows.
+int viewed(const Lowering& lowering, int tensor) {
+  const Layer* producer = lowering.producer(tensor);
+  while (producer != nullptr && producer->op == Op::kCombine && producer->combine == CombineKind::kView) {
+    tensor = producer->inputs[0];
+    producer = lowering.producer(tensor);
+  }
+  return tensor;
+}
+
+// The border before each layer. Inputs of the network are read by every stage from storage.
+std::vector<Border> borders_of(const Lowering& lowering) {
+  const Graph& graph = lowering.graph();
+  std::vector<int> last_reader(graph.tensors.size(), -1);
+  for (size_t i = 0; i < graph.layers.size(); ++i) {
+    for (int x : graph.layers[i].inputs) last_reader[static_cast<size_t>(viewed(lowering, x))] = static_cast<int>(i);
+  }
+  std::vector<Border> borders(graph.layers.size() + 1);
+  for (size_t t = 0; t < graph.tensors.size(); ++t) {
+    const int producer = graph.tensors[t].producer, tensor = static_cast<int>(t);
+    if (producer < 0 || last_reader[t] <= producer) continue;
+    const double bytes = local_bytes(lowering, tensor);
+    for (int i = producer + 1; i <= last_reader[t]; ++i) {
+      borders[static_cast<size_t>(i)].forward_bytes += bytes;
+      if (lowering.flows_to(tensor)) borders[static_cast<size_t>(i)].backward_bytes += bytes;
+    }
+  }
+  return borders;
+}
+
 }  // namespace
 
-const std::vector<int>& StagePlan::slowest() const {
-  return stages[static_cast<size_t>(std::max_element(costs.begin(), costs.end()) - costs.begin())];
+size_t StagePlan::slowest() const {
+  return static_cast<size_t>(std::max_element(costs.begin(), costs.end()) - costs.begin());
 }
 
 std::vector<double> block_costs(const Workload& workload, const LoweringOptions& options,
@@ -129,6 +173,7 @@ StagePlan plan_stages(const Lowering& lowering) {
   StagePlan plan;
   plan.stages.resize(static_cast<size_t>(layout.pp));
   plan.costs.resize(plan.stages.size(), 0);
+  plan.borders.resize(plan.stages.size());
   if (layout.pp == 1) {
     plan.stages[0].resize(lowering.graph().layers.size());
     std::iota(plan.stages[0].begin(), plan.stages[0].end(), 0);
@@ -141,16 +186,17 @@ StagePlan plan_stages(const Lowering& lowering) {
                                  blocks.size(), layout.pp, layout.interleave));
   }
   const std::vector<size_t> ends = balanced_cut(blocks, chunks);
+  const std::vector<Border> borders = borders_of(lowering);
   size_t block = 0;
   for (size_t chunk = 0; chunk < ends.size(); ++chunk) {
     const size_t stage = chunk % plan.stages.size();  // interleaving deals chunks out in turn
+    const auto before = static_cast<size_t>(blocks[block].layers.front());
     for (; block < ends[chunk]; ++block) {
       plan.costs[stage] += blocks[block].cost;
       plan.stages[stage].insert(plan.stages[stage].end(), blocks[block].layers.begin(), blocks[block].layers.end());
     }
-    if (chunk + 1 == ends.size()) break;
-    const Layer& border = lowering.graph().layers[static_cast<size_t>(blocks[block - 1].layers.back())];
-    plan.boundary_elements = std::max(plan.boundary_elements, lowering.graph().shape(border.output).elements());
+    const bool last = chunk + 1 == ends.size();
+    plan.borders[stage].push_back(borders[last ? before : static_cast<size_t>(blocks[block].layers.front())]);
   }
   return plan;
 }

@@ -156,6 +156,62 @@ TEST(Pipeline, DividesLayersAndKeepsMoreMicroBatchesAtTheFront) {
   EXPECT_LT(lowered(llama, "tp=8 pp=16 accum=1").memory_bytes, sixteen.memory_bytes);
 }
 
+// What passes between stages of a language model is the hidden state, s h values divided over the tensor ranks, once a
+// chunk, wherever the cuts fall: never the logits, not even where a chunk could hold the loss alone.
+TEST(Pipeline, SendsTheHiddenStateWhateverTheCut) {
+  struct Row {
+    const char* name;
+    double tokens, width;
+    std::vector<std::pair<int, int>> cuts;  // stages and chunks
+  };
+  for (const Row& row : {Row{"llama3-8b", 8192, 4096, {{2, 1}, {4, 1}, {8, 1}, {16, 1}, {20, 1}, {32, 1}, {4, 8}}},
+                         Row{"llama3-70b", 8192, 8192, {{2, 1}, {16, 1}, {20, 1}, {32, 1}, {8, 5}, {16, 5}}},
+                         Row{"llama3-405b", 8192, 16384, {{16, 1}, {20, 1}, {16, 7}, {16, 8}}},
+                         Row{"gpt3-175b", 2048, 12288, {{8, 1}, {12, 3}, {16, 1}, {16, 6}, {32, 3}}}}) {
+    const Workload model = load_workload(row.name);
+    for (const auto& [stages, chunks] : row.cuts) {
+      for (const int tensor : {1, 8}) {
+        std::string layout = fmt::format("tp={} pp={} accum={}", tensor, stages, stages);
+        if (chunks > 1) layout += fmt::format(" interleave={}", chunks);
+        const LoweredStep step = lowered(model, layout);
+        for (const Pass pass : {Pass::kForward, Pass::kDataGradient}) {
+          const Traffic sends = traffic(step, "pp", CollectiveKind::kBroadcast, pass);
+          EXPECT_EQ(sends.count, chunks) << row.name << " " << layout;
+          EXPECT_DOUBLE_EQ(sends.bytes, row.tokens * row.width * 2 / tensor * chunks) << row.name << " " << layout;
+        }
+      }
+    }
+  }
+}
+
+// Every tensor that is made before the cut and read behind it is sent: a pyramid reads levels of several stages of its
+// backbone. What needs no gradient is not sent back.
+TEST(Pipeline, SendsEveryTensorThatIsReadBehindTheCut) {
+  const auto network = [](const char* frozen) {
+    return vision(fmt::format("[[layer]]\nid = \"a\"\nop = \"conv\"\nout = 8\nkernel = 3\n{0}"
+                              "[[layer]]\nid = \"b\"\nop = \"conv\"\nout = 16\nkernel = 3\n{0}"
+                              "[[layer]]\nid = \"c\"\nop = \"conv\"\nout = 16\nkernel = 3\n"
+                              "[[layer]]\nid = \"d\"\nop = \"conv\"\nfrom = \"a\"\nout = 16\nkernel = 3\n"
+                              "[[layer]]\nid = \"e\"\nop = \"elementwise\"\nfrom = [\"c\", \"d\"]\n",
+                              frozen),
+                  32);
+  };
+  LoweringOptions options;
+  options.layout = parse_layout("pp=2", 0);
+  options.block_costs = {1, 1, 1, 1};  // a, b | c, d and e, which multiplies nothing
+  const double pixels = 32 * 32 * 2;
+  const LoweredStep step = lower(network(""), options);
+  EXPECT_DOUBLE_EQ(traffic(step, "pp", CollectiveKind::kBroadcast, Pass::kForward).bytes, (8 + 16) * pixels);
+  EXPECT_DOUBLE_EQ(traffic(step, "pp", CollectiveKind::kBroadcast, Pass::kDataGradient).bytes, (8 + 16) * pixels);
+  const LoweredStep frozen = lower(network("frozen = true\n"), options);
+  EXPECT_DOUBLE_EQ(traffic(frozen, "pp", CollectiveKind::kBroadcast, Pass::kForward).bytes, (8 + 16) * pixels);
+  EXPECT_EQ(traffic(frozen, "pp", CollectiveKind::kBroadcast, Pass::kDataGradient).count, 0);
+  // The proxy is cut behind the third stage of its backbone; the pyramid also reads the second.
+  const Workload hydranet = load_workload("hydranet-regnety16gf");
+  const double s2 = 8 * 448 * 120.0 * 160 * 2, s3 = 8 * 1232 * 60.0 * 80 * 2;
+  EXPECT_DOUBLE_EQ(traffic(lowered(hydranet, "pp=2"), "pp", CollectiveKind::kBroadcast, Pass::kForward).bytes, s2 + s3);
+}
+
 std::string mixture(int experts, int top_k) {
   return fmt::format(
       "[[layer]]\nid = \"w\"\nop = \"embedding\"\nvocabulary = 10\nwidth = 64\n[[layer]]\nid = \"t\"\nop = "
