@@ -1,4 +1,4 @@
-// The fence around Google Benchmark 1.7.1.
+// The fence around Google Benchmark 1.7.1 (Debian 12) and 1.8.3 (Ubuntu 24.04).
 #include "bench/google_driver.h"
 
 #include <benchmark/benchmark.h>
@@ -44,7 +44,7 @@ class Reporter final : public Base {
       const RunOutcome& outcome = outcomes_.at(static_cast<size_t>(run.family_index));
       run.run_name.iterations.clear();
       run.run_name.time_type.clear();
-      if (run.error_occurred && std::is_same_v<Base, benchmark::ConsoleReporter>) {
+      if (!outcome.ok && std::is_same_v<Base, benchmark::ConsoleReporter>) {
         this->GetOutputStream() << fmt::format("{}  {}\n", run.benchmark_name(), outcome.reason) << std::flush;
         continue;
       }
