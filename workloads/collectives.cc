@@ -18,6 +18,7 @@ class CollectiveWriter {
     const Layer& layer = l_.graph().layers[static_cast<size_t>(i)];
     const bool backward = l_.trains(layer);
     forward_at_ = index_.forward[static_cast<size_t>(i)];
+    recompute_at_ = index_.recompute[static_cast<size_t>(i)];
     backward_at_ = index_.backward[static_cast<size_t>(i)];
     if (layer.op == Op::kNorm) batch_norm(layer, backward);
     if (l_.layout().tp > 1) tensor_parallel(layer, backward);
@@ -81,7 +82,9 @@ class CollectiveWriter {
  private:
   StepCollective& add(CollectiveKind kind, const std::string& group, int64_t bytes, Pass pass, bool blocking,
                       const char* reason, int64_t ranks) {
-    const size_t before = pass == Pass::kForward ? forward_at_ : backward_at_;
+    const size_t before = pass == Pass::kForward     ? forward_at_
+                          : pass == Pass::kRecompute ? recompute_at_
+                                                     : backward_at_;
     step_.collectives.push_back({.kind = kind,
                                  .group = group,
                                  .bytes = bytes,
@@ -93,6 +96,13 @@ class CollectiveWriter {
     return step_.collectives.back();
   }
 
+  // A collective of the forward pass is repeated where its layer is recomputed.
+  void add_forward(CollectiveKind kind, const std::string& group, int64_t bytes, bool blocking, const char* reason,
+                   int64_t ranks) {
+    add(kind, group, bytes, Pass::kForward, blocking, reason, ranks);
+    if (recompute_at_ != TaskIndex::kNever) add(kind, group, bytes, Pass::kRecompute, blocking, reason, ranks);
+  }
+
   // PyTorch's SyncBatchNorm: mean, inverse deviation and count gathered from all ranks, two sums reduced on the way
   // back.
   void batch_norm(const Layer& layer, bool backward) {
@@ -101,8 +111,8 @@ class CollectiveWriter {
     const int64_t ranks = l_.layout().dp;
     if (!wanted || layer.frozen || ranks == 1 || layer.no_grad) return;
     const int64_t channels = l_.graph().shape(layer.output).channels;
-    add(CollectiveKind::kAllGather, "dp", (2 * channels + 1) * int64_t{sizeof(float)} * ranks, Pass::kForward, true,
-        "synchronised batch norm", ranks);
+    add_forward(CollectiveKind::kAllGather, "dp", (2 * channels + 1) * int64_t{sizeof(float)} * ranks, true,
+                "synchronised batch norm", ranks);
     if (!backward) return;
     add(CollectiveKind::kAllReduce, "dp", 2 * channels * int64_t{sizeof(float)}, Pass::kDataGradient, true,
         "synchronised batch norm", ranks);
@@ -117,7 +127,7 @@ class CollectiveWriter {
   void tensor_parallel(const Layer& layer, bool backward) {
     const int64_t tp = l_.layout().tp;
     const auto both = [&](CollectiveKind forward, CollectiveKind back, int64_t bytes) {
-      add(forward, "tp", bytes, Pass::kForward, true, "sequence parallel rows", tp);
+      add_forward(forward, "tp", bytes, true, "sequence parallel rows", tp);
       if (backward) add(back, "tp", bytes, Pass::kDataGradient, true, "sequence parallel rows", tp);
     };
     if (layer.split == Split::kColumn) {
@@ -147,7 +157,7 @@ class CollectiveWriter {
         double(a.kv_heads) / double(layer.split == Split::kHeads ? std::min(layout.tp, a.kv_heads) : 1);
     const auto bytes = static_cast<int64_t>(2.0 * double(a.keys) * double(a.sequences) * heads * double(a.head_dim) *
                                             double(l_.micro_batch) * l_.activation_size);
-    add(CollectiveKind::kAllGather, "cp", bytes, Pass::kForward, false, "keys and values", layout.cp);
+    add_forward(CollectiveKind::kAllGather, "cp", bytes, false, "keys and values", layout.cp);
     if (!backward) return;
     add(CollectiveKind::kAllGather, "cp", bytes, Pass::kDataGradient, false, "keys and values", layout.cp);
     add(CollectiveKind::kReduceScatter, "cp", bytes, Pass::kDataGradient, false, "gradients of keys and values",
@@ -159,7 +169,7 @@ class CollectiveWriter {
     const bool first = layer.name.ends_with("fc1");
     const int64_t bytes = whole_bytes(first ? layer.inputs[0] : layer.output);
     const char* reason = first ? "tokens to experts" : "tokens from experts";
-    add(CollectiveKind::kAllToAll, "ep", bytes, Pass::kForward, true, reason, l_.layout().ep);
+    add_forward(CollectiveKind::kAllToAll, "ep", bytes, true, reason, l_.layout().ep);
     if (backward) add(CollectiveKind::kAllToAll, "ep", bytes, Pass::kDataGradient, true, reason, l_.layout().ep);
   }
 
@@ -177,6 +187,9 @@ class CollectiveWriter {
         trains = trains || l_.trains(layer);
         backward_at_ = index_.backward[static_cast<size_t>(layers[end])];
       }
+      // A block that is recomputed needs its weights for that already, and keeps them for its backward pass.
+      const size_t recomputed = index_.recompute[static_cast<size_t>(layers[begin])];
+      if (recomputed != TaskIndex::kNever) backward_at_ = recomputed;
       const auto bytes = static_cast<int64_t>(parameters * l_.compute_size);
       if (bytes > 0) {
         add(CollectiveKind::kAllGather, group, bytes, Pass::kForward, false, "weights of a unit",
@@ -194,7 +207,7 @@ class CollectiveWriter {
   const TaskIndex& index_;
   LoweredStep& step_;
   std::set<int> gathered_;
-  size_t forward_at_ = 0, backward_at_ = 0;
+  size_t forward_at_ = 0, recompute_at_ = TaskIndex::kNever, backward_at_ = 0;
 };
 
 }  // namespace

@@ -43,6 +43,7 @@ class Lowerer {
     step_.decoded_bytes = lowering_.data.inputs.decoded_bytes * double(lowering_.micro_batch);
     index_.forward.resize(lowering_.graph().layers.size(), 0);
     index_.backward = index_.forward;
+    index_.recompute.resize(index_.forward.size(), TaskIndex::kNever);
     forward();
     backward();
     add_buckets();
@@ -85,7 +86,10 @@ class Lowerer {
   void recompute(size_t last) {
     size_t begin = last;
     while (begin > 0 && layer(layers_[begin - 1]).block == layer(layers_[last]).block) --begin;
-    for (size_t i = begin; i <= last; ++i) emit_forward(lowering_, layer(layers_[i]), Pass::kRecompute, step_.tasks);
+    for (size_t i = begin; i <= last; ++i) {
+      index_.recompute[static_cast<size_t>(layers_[i])] = step_.tasks.size();
+      emit_forward(lowering_, layer(layers_[i]), Pass::kRecompute, step_.tasks);
+    }
   }
 
   void add_buckets() {

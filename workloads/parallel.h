@@ -32,9 +32,12 @@ int64_t replica_ranks(const Layout& layout);
 // FSDP reduces one unit (block) at a time: buckets of the tensors of each block.
 std::vector<BucketPlan> plan_units(const Lowering& lowering, const std::vector<ReadyGradient>& ready);
 
-// First task of each layer in the forward and in the backward pass, by layer index; the number of tasks where none.
+// First task of each layer in the forward pass, when it is recomputed (kNever: it is not) and in the backward pass, by
+// layer index.
 struct TaskIndex {
+  static constexpr size_t kNever = ~size_t{0};
   std::vector<size_t> forward;
+  std::vector<size_t> recompute;
   std::vector<size_t> backward;
 };
 

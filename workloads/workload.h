@@ -64,11 +64,12 @@ struct StepCollective {
   std::string group;  // "dp", "tp", "cp", "ep", "pp"; with HSDP "shard" (within) and "replica" (across)
   int64_t bytes = 0;  // S of one, as CollectiveProblem::bytes
   int64_t count = 1;
-  bool blocking = true;        // compute waits for it
-  Pass pass = Pass::kForward;  // kOptimizer: once a step, not once a micro-batch
-  std::string reason;          // "synchronised batch norm", "loss normaliser", …
-  size_t before = 0;           // first task that needs its result (index into LoweredStep::tasks)
-  int64_t ranks = 1;           // of its group
+  bool blocking = true;  // compute waits for it
+  // kRecompute: a forward collective repeated by a checkpointed block. kOptimizer: once a step, not once a micro-batch.
+  Pass pass = Pass::kForward;
+  std::string reason;  // "synchronised batch norm", "loss normaliser", …
+  size_t before = 0;   // first task that needs its result (index into LoweredStep::tasks)
+  int64_t ranks = 1;   // of its group
 };
 
 // How one job is spread over GPUs: dp x tp x pp x cp of them; ep ranks are among those of dp.

@@ -272,6 +272,58 @@ TEST(Blocking, SyncBatchNormIsTwoCollectivesALayer) {
   EXPECT_EQ(batch_norms(lowered(hydranet, "dp=1 sync_bn=1")), 0);
 }
 
+// A checkpointed block runs its forward collectives once more before its backward pass: tensor, context and expert
+// parallel ones and synchronised batch norms, each between the tasks that are recomputed.
+TEST(Recomputation, RepeatsTheCollectivesOfTheForwardPass) {
+  struct Row {
+    Workload workload;
+    std::string layout;
+    int64_t forward;
+  };
+  for (const Row& row : {Row{load_workload("gpt3-175b"), "tp=8", 2 * (96 * 2 + 1)},
+                         Row{load_workload("llama3-8b"), "cp=4", 32}, Row{language(mixture(8, 2), 128), "dp=4 ep=4", 4},
+                         Row{load_workload("hydranet-regnety16gf"), "dp=8 sync_bn=1", 124}}) {
+    const LoweredStep kept = lowered(row.workload, row.layout + " ckpt=0");
+    const LoweredStep repeated = lowered(row.workload, row.layout + " ckpt=1");
+    const auto count = [](const LoweredStep& step, Pass pass) {
+      int64_t sum = 0;
+      for (const StepCollective& one : step.collectives) {
+        if (one.pass != pass) continue;
+        sum += one.count;
+        if (pass != Pass::kRecompute) continue;
+        EXPECT_LT(one.before, step.tasks.size());
+        EXPECT_EQ(step.tasks[one.before].pass, Pass::kRecompute) << one.reason;
+      }
+      return sum;
+    };
+    EXPECT_EQ(count(kept, Pass::kForward), row.forward) << row.layout;
+    EXPECT_EQ(count(kept, Pass::kRecompute), 0) << row.layout;
+    EXPECT_EQ(count(repeated, Pass::kForward), row.forward) << row.layout;
+    EXPECT_EQ(count(repeated, Pass::kRecompute), row.forward) << row.layout;
+    EXPECT_EQ(count(repeated, Pass::kDataGradient), count(kept, Pass::kDataGradient)) << row.layout;
+  }
+}
+
+// The recomputation of a sharded block is the first in the backward pass to need its weights.
+TEST(Recomputation, NeedsGatheredWeights) {
+  const Workload llama = load_workload("llama3-8b");
+  const LoweredStep step = lowered(llama, "dp=64 zero=3 ckpt=1");
+  std::vector<bool> gathered(step.tasks.size(), false);
+  int64_t gathers = 0;
+  for (const StepCollective& one : step.collectives) {
+    if (one.reason != "weights of a unit" || one.pass != Pass::kDataGradient) continue;
+    ASSERT_LT(one.before, step.tasks.size());
+    EXPECT_EQ(step.tasks[one.before].pass, Pass::kRecompute);
+    gathered[one.before] = true;
+    ++gathers;
+  }
+  EXPECT_EQ(gathers, 32 + 2);
+  for (size_t i = 1; i < step.tasks.size(); ++i) {
+    const bool begins = step.tasks[i].pass == Pass::kRecompute && step.tasks[i - 1].pass != Pass::kRecompute;
+    EXPECT_TRUE(gathered[i] || !begins || step.tasks[i].layer == "loss") << step.tasks[i].layer;
+  }
+}
+
 TEST(Blocking, LossNormalisersAreScalars) {
   const LoweredStep step = lowered(load_workload("bevformer-base"), "dp=8");
   int64_t scalars = 0;
