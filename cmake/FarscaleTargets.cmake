@@ -15,6 +15,11 @@ function(farscale_settings target)
       $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${FARSCALE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
       -Wno-maybe-uninitialized -Wno-restrict>)
     target_link_options(${target} PRIVATE -fsanitize=${FARSCALE_SANITIZE})
+    get_target_property(type ${target} TYPE)
+    if(type STREQUAL EXECUTABLE)
+      target_sources(${target} PRIVATE ${PROJECT_SOURCE_DIR}/cmake/keep_open.cc)
+      target_link_options(${target} PRIVATE -Wl,--export-dynamic-symbol=dlclose)
+    endif()
   endif()
 endfunction()
 
