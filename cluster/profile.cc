@@ -10,8 +10,9 @@ namespace {
 
 GroupName parse_group(const std::string& group) {
   constexpr std::pair<std::string_view, GroupName> kNames[] = {
-      {"tp", GroupName::kTensor},   {"cp", GroupName::kContext},  {"ep", GroupName::kExpert},
-      {"pp", GroupName::kPipeline}, {"shard", GroupName::kShard}, {"replica", GroupName::kReplica}};
+      {"tp", GroupName::kTensor},    {"cp", GroupName::kContext},  {"ep", GroupName::kExpert},
+      {"pp", GroupName::kPipeline},  {"shard", GroupName::kShard}, {"replica", GroupName::kReplica},
+      {"copies", GroupName::kCopies}};
   for (const auto& [name, value] : kNames) {
     if (group == name) return value;
   }
@@ -107,7 +108,7 @@ class Profiler {
     for (const StepCollective& one : step_.collectives) {
       const GroupName group = parse_group(one.group);
       const bool weights = layout_.zero_stage == 3 && one.kind == CollectiveKind::kAllGather && !one.blocking &&
-                           (group == GroupName::kData || group == GroupName::kShard);
+                           (group == GroupName::kData || group == GroupName::kShard || group == GroupName::kCopies);
       const size_t price = priced(profile_, {one.kind, group, double(one.bytes)});
       if (weights) {
         const Cut cut{.task = one.before, .gather = int(price)};

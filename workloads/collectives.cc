@@ -1,4 +1,4 @@
-// What a step communicates besides its gradients.
+// What the layers of a step communicate, and the stages of a pipeline.
 #include <algorithm>
 #include <map>
 #include <set>
@@ -24,8 +24,9 @@ class CollectiveWriter {
     if (l_.layout().tp > 1) tensor_parallel(layer, backward);
     if (l_.layout().cp > 1 && layer.op == Op::kAttention) context_parallel(layer, backward);
     if (l_.layout().ep > 1 && layer.expert) expert_parallel(layer, backward);
-    if (layer.op == Op::kLoss && layer.blocking_scalar && l_.layout().dp > 1) {
-      add(CollectiveKind::kAllReduce, "dp", sizeof(float), Pass::kForward, true, "loss normaliser", l_.layout().dp);
+    const int64_t ranks = replica_ranks(l_.layout());
+    if (layer.op == Op::kLoss && layer.blocking_scalar && ranks > 1) {
+      add(CollectiveKind::kAllReduce, "dp", sizeof(float), Pass::kForward, true, "loss normaliser", ranks);
     }
   }
 
@@ -45,38 +46,26 @@ class CollectiveWriter {
     }
   }
 
-  // ZeRO and FSDP gather weights; HSDP sums the shards' gradients across replicas.
-  void sharding(const std::vector<int>& layers) {
-    const Layout& layout = l_.layout();
-    if (layout.zero_stage == 0 || replica_ranks(layout) == 1) return;
-    const bool hybrid = layout.hsdp_shard > 0 && layout.hsdp_shard < replica_ranks(layout);
-    const std::string group = hybrid ? "shard" : "dp";
-    if (layout.zero_stage == 3) {
-      gather_units(layers, group);
-    } else {
-      backward_at_ = forward_at_ = step_.tasks.size();
-      double parameters = 0;
-      for (const Bucket& bucket : step_.buckets) parameters += double(bucket.bytes) / l_.gradient_size;
-      add(CollectiveKind::kAllGather, group, static_cast<int64_t>(parameters * l_.compute_size), Pass::kOptimizer, true,
-          "updated weights", shard_ranks(layout));
+  // Copies of the same parameters on several stages (tied embeddings) sum their gradients.
+  void tied_weights(const StagePlan& stages) {
+    std::map<int, std::vector<int>> holders;  // of each owner, the layers that are trained, one a stage
+    for (const std::vector<int>& layers : stages.stages) {
+      const std::vector<bool> holds = holders_of(l_.graph(), layers);
+      for (int i : layers) {
+        const Layer& layer = l_.graph().layers[static_cast<size_t>(i)];
+        if (holds[static_cast<size_t>(i)] && !layer.frozen && l_.trains(layer)) {
+          holders[owner_of(l_.graph(), i)].push_back(i);
+        }
+      }
     }
-    for (Bucket& bucket : step_.buckets) {
-      bucket.kind = CollectiveKind::kReduceScatter;
-      if (!hybrid) continue;
-      forward_at_ = backward_at_ = step_.tasks.size();
-      StepCollective& sum =
-          add(CollectiveKind::kAllReduce, "replica", bucket.bytes / shard_ranks(layout), Pass::kWeightGradient, false,
-              "gradients of a shard across replicas", replica_ranks(layout) / shard_ranks(layout));
-      sum.before = step_.tasks.size();
+    backward_at_ = step_.tasks.empty() ? 0 : step_.tasks.size() - 1;
+    for (const auto& [owner, copies] : holders) {
+      if (copies.size() < 2) continue;
+      const Layer& layer = l_.graph().layers[static_cast<size_t>(copies.front())];
+      const auto bytes = static_cast<int64_t>(double(local_parameters(l_, layer)) * l_.gradient_size);
+      add(CollectiveKind::kAllReduce, "pp", bytes, Pass::kOptimizer, true, "gradients of tied weights",
+          static_cast<int64_t>(copies.size()));
     }
-  }
-
-  void global_scalars() {
-    if (l_.layout().dp == 1 || l_.data.global_scalars == 0) return;
-    forward_at_ = backward_at_ = step_.tasks.empty() ? 0 : step_.tasks.size() - 1;
-    StepCollective& scalar = add(CollectiveKind::kAllReduce, "dp", sizeof(float), Pass::kOptimizer, true,
-                                 "global scalar (gradient norm, overflow)", l_.layout().dp);
-    scalar.count = l_.data.global_scalars;
   }
 
  private:
@@ -108,7 +97,7 @@ class CollectiveWriter {
   void batch_norm(const Layer& layer, bool backward) {
     const bool wanted =
         layer.norm == NormKind::kSyncBatch || (layer.norm == NormKind::kBatch && l_.layout().sync_batch_norm);
-    const int64_t ranks = l_.layout().dp;
+    const int64_t ranks = replica_ranks(l_.layout());
     if (!wanted || layer.frozen || ranks == 1 || layer.no_grad) return;
     const int64_t channels = l_.graph().shape(layer.output).channels;
     add_forward(CollectiveKind::kAllGather, "dp", (2 * channels + 1) * int64_t{sizeof(float)} * ranks, true,
@@ -173,36 +162,6 @@ class CollectiveWriter {
     if (backward) add(CollectiveKind::kAllToAll, "ep", bytes, Pass::kDataGradient, true, reason, l_.layout().ep);
   }
 
-  void gather_units(const std::vector<int>& layers, const std::string& group) {
-    for (size_t begin = 0; begin < layers.size();) {
-      const int block = l_.graph().layers[static_cast<size_t>(layers[begin])].block;
-      double parameters = 0;
-      size_t end = begin;
-      forward_at_ = index_.forward[static_cast<size_t>(layers[begin])];
-      bool trains = false;
-      for (; end < layers.size(); ++end) {
-        const Layer& layer = l_.graph().layers[static_cast<size_t>(layers[end])];
-        if (layer.block != block) break;
-        if (layer.shared_with < 0) parameters += double(local_parameters(l_, layer));
-        trains = trains || l_.trains(layer);
-        backward_at_ = index_.backward[static_cast<size_t>(layers[end])];
-      }
-      // A block that is recomputed needs its weights for that already, and keeps them for its backward pass.
-      const size_t recomputed = index_.recompute[static_cast<size_t>(layers[begin])];
-      if (recomputed != TaskIndex::kNever) backward_at_ = recomputed;
-      const auto bytes = static_cast<int64_t>(parameters * l_.compute_size);
-      if (bytes > 0) {
-        add(CollectiveKind::kAllGather, group, bytes, Pass::kForward, false, "weights of a unit",
-            shard_ranks(l_.layout()));
-        if (trains) {
-          add(CollectiveKind::kAllGather, group, bytes, Pass::kDataGradient, false, "weights of a unit",
-              shard_ranks(l_.layout()));
-        }
-      }
-      begin = end;
-    }
-  }
-
   const Lowering& l_;
   const TaskIndex& index_;
   LoweredStep& step_;
@@ -210,15 +169,42 @@ class CollectiveWriter {
   size_t forward_at_ = 0, recompute_at_ = TaskIndex::kNever, backward_at_ = 0;
 };
 
+// The weights of each block, gathered whenever it runs: also when it runs once more with shared ones.
+std::vector<WeightUnit> weight_units(const Lowering& l, const std::vector<int>& layers, const TaskIndex& index) {
+  std::vector<WeightUnit> units;
+  std::set<int> owners;
+  for (size_t at = 0; at < layers.size(); ++at) {
+    const auto i = static_cast<size_t>(layers[at]);
+    const Layer& layer = l.graph().layers[i];
+    if (at == 0 || layer.block != l.graph().layers[static_cast<size_t>(layers[at - 1])].block) {
+      units.push_back({.forward = index.forward[i]});
+      owners.clear();
+    }
+    WeightUnit& unit = units.back();
+    if (!layer.parameters.empty() && owners.insert(owner_of(l.graph(), layers[at])).second) {
+      (l.spread(layer) ? unit.held.experts : unit.held.dense) += double(local_parameters(l, layer));
+    }
+    // A block that is recomputed needs its weights for that already, and keeps them for its backward pass.
+    const size_t backward = l.trains(layer) ? index.backward[i] : TaskIndex::kNever;
+    unit.backward = std::min({unit.backward, index.recompute[i], backward});
+  }
+  return units;
+}
+
 }  // namespace
 
 void add_collectives(const Lowering& lowering, const std::vector<int>& layers, const StagePlan& stages,
                      const TaskIndex& index, LoweredStep& step) {
   CollectiveWriter writer(lowering, index, step);
   for (int i : layers) writer.layer(i);
-  writer.pipeline(stages.borders[stages.slowest()]);
-  writer.sharding(layers);
-  writer.global_scalars();
+  if (lowering.layout().pp > 1) {
+    writer.pipeline(stages.borders[stages.slowest()]);
+    writer.tied_weights(stages);
+  }
+  const bool gathers = lowering.layout().zero_stage == 3;
+  add_sharding(lowering, held_parameters(lowering, layers, true),
+               gathers ? weight_units(lowering, layers, index) : std::vector<WeightUnit>{}, step);
+  add_global_scalars(lowering, step);
 }
 
 }  // namespace farscale

@@ -78,7 +78,7 @@ class Emitter {
   void convolution_forward(Pass pass) {
     const Sizes s = sizes();
     const GemmProblem problem = layer_.window.transposed
-                                    ? GemmProblem{s.rows, s.out * s.taps, s.in}
+                                    ? GemmProblem{s.rows, s.out / s.groups * s.taps, s.in / s.groups}
                                     : GemmProblem{s.rows, s.out / s.groups, s.in / s.groups * s.taps};
     gemm(pass, typed(problem, s.groups, false, true), s.input_bytes + s.output_bytes + s.weight_bytes).convolution =
         convolution(ConvolutionPass::kForward);
@@ -90,7 +90,7 @@ class Emitter {
     if (input_gradient) data_gradient(s, bytes);
     if (layer_.frozen) return;
     const GemmProblem problem = layer_.window.transposed
-                                    ? GemmProblem{s.in, s.out * s.taps, s.rows}
+                                    ? GemmProblem{s.in / s.groups, s.out / s.groups * s.taps, s.rows}
                                     : GemmProblem{s.out / s.groups, s.in / s.groups * s.taps, s.rows};
     gemm(Pass::kWeightGradient, typed(problem, s.groups, true, false), bytes).convolution =
         convolution(ConvolutionPass::kWeightGradient);
@@ -177,7 +177,7 @@ class Emitter {
   void data_gradient(const Sizes& s, double bytes) {
     const int64_t n = s.in / s.groups, k = s.out / s.groups;
     if (layer_.window.transposed) {
-      gemm(Pass::kDataGradient, typed({s.rows, s.in, s.out * s.taps}, 1, false, false), bytes);
+      gemm(Pass::kDataGradient, typed({s.rows, n, k * s.taps}, s.groups, false, false), bytes);
       return;
     }
     if (!layer_.window.strided()) {
@@ -222,7 +222,7 @@ class Emitter {
 
 // Gradients of a layer's own parameters are ready when its last backward task is done.
 int64_t ready_bytes(const Lowering& lowering, const Layer& layer) {
-  if (layer.frozen || layer.shared_with >= 0) return 0;
+  if (layer.frozen || !lowering.holds(layer)) return 0;
   return static_cast<int64_t>(double(local_parameters(lowering, layer)) * lowering.gradient_size);
 }
 

@@ -89,6 +89,10 @@ void check_layout(const Lowering& lowering) {
   if (layout.tp > 1 && !divided) {
     throw InputError(fmt::format("{}: no layer can be divided by tensor parallelism: use tp=1", lowering.data.name));
   }
+  if (layout.ep > 1 && layout.hsdp_shard > 0) {
+    throw InputError(fmt::format("{}: shards of a part of the ranks (hsdp={}) are not modelled with experts (ep={})",
+                                 lowering.data.name, layout.hsdp_shard, layout.ep));
+  }
   if (layout.ep > 1 && !experts) {
     throw InputError(fmt::format("{}: has no experts: use ep=1", lowering.data.name));
   }

@@ -2,9 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <iterator>
 
-#include "kernels/error.h"
 #include "workloads/lowering.h"
 #include "workloads/parallel.h"
 
@@ -36,6 +34,7 @@ class Lowerer {
     check_layout(lowering_);
     const StagePlan stages = plan_stages(lowering_);
     layers_ = stages.stages[stages.slowest()];
+    lowering_.holders = holders_of(lowering_.graph(), layers_);
     std::stable_partition(layers_.begin(), layers_.end(), [&](int i) { return layer(i).no_grad; });
     step_.micro_batch = lowering_.micro_batch;
     step_.samples_per_step = lowering_.layout().dp * lowering_.micro_batch * lowering_.layout().accumulation;
@@ -46,8 +45,8 @@ class Lowerer {
     index_.recompute.resize(index_.forward.size(), TaskIndex::kNever);
     forward();
     backward();
-    add_buckets();
-    optimizer();
+    gradients();
+    add_optimizer(lowering_, held_parameters(lowering_, layers_, true), step_);
     warn_of_idle_ranks();
     add_collectives(lowering_, layers_, stages, index_, step_);
     add_memory(lowering_, stages, step_);
@@ -92,42 +91,16 @@ class Lowerer {
     }
   }
 
-  void add_buckets() {
+  void gradients() {
     const std::vector<ReadyGradient> ready = ready_order(lowering_, layers_);
     std::vector<size_t> done(lowering_.graph().layers.size(), 0);  // task that completes a layer's gradients
-    size_t next = 0;
-    std::vector<int> order;
-    for (const ReadyGradient& gradient : ready) {
-      if (order.empty() || order.back() != gradient.layer) order.push_back(gradient.layer);
+    size_t task = 0;
+    for (size_t i = 0; i < ready.size(); ++i) {
+      if (i > 0 && ready[i].layer == ready[i - 1].layer) continue;
+      while (step_.tasks[task].gradient_bytes == 0) ++task;
+      done[static_cast<size_t>(ready[i].layer)] = task++;
     }
-    for (size_t t = 0; t < step_.tasks.size() && next < order.size(); ++t) {
-      if (step_.tasks[t].gradient_bytes > 0) done[static_cast<size_t>(order[next++])] = t;
-    }
-    for (const bool expert : {false, true}) add_buckets(ready, expert, done);
-    std::stable_sort(step_.buckets.begin(), step_.buckets.end(),
-                     [](const Bucket& a, const Bucket& b) { return a.ready_after < b.ready_after; });
-    if (step_.buckets.size() == 1 && lowering_.layout().dp > 1) {
-      step_.warnings.push_back(fmt::format(
-          "the {} rule makes one gradient bucket of {:.1f} MB: no communication can overlap the backward pass",
-          lowering_.options.bucket_rule, double(step_.buckets[0].bytes) / 1e6));
-    }
-  }
-
-  // Experts spread over ranks have their gradients summed by fewer of them: buckets of their own.
-  void add_buckets(const std::vector<ReadyGradient>& all, bool expert, const std::vector<size_t>& done) {
-    const bool apart = lowering_.layout().ep > 1;
-    if (expert && !apart) return;
-    std::vector<ReadyGradient> ready;
-    std::copy_if(all.begin(), all.end(), std::back_inserter(ready),
-                 [&](const ReadyGradient& gradient) { return !apart || gradient.expert == expert; });
-    const auto plan = lowering_.layout().zero_stage == 3
-                          ? plan_units(lowering_, ready)
-                          : plan_buckets(ready, lowering_.gradient_size, lowering_.options);
-    for (const BucketPlan& bucket : plan) {
-      step_.buckets.push_back({.bytes = static_cast<int64_t>(double(bucket.elements) * lowering_.gradient_size),
-                               .ready_after = done[static_cast<size_t>(ready[bucket.last].layer)],
-                               .ranks = replica_ranks(lowering_.layout()) / (expert ? lowering_.layout().ep : 1)});
-    }
+    add_buckets(lowering_, ready, done, step_);
   }
 
   // Tensor parallel ranks all do the layers that are not divided.
@@ -144,22 +117,6 @@ class Lowerer {
                                          100 * divided / all, lowering_.data.name));
   }
 
-  void optimizer() {
-    double parameters = 0;
-    for (int i : layers_) {
-      const Layer& current = layer(i);
-      if (current.frozen || current.shared_with >= 0 || !lowering_.trains(current)) continue;
-      parameters += double(local_parameters(lowering_, current));
-    }
-    if (lowering_.layout().zero_stage > 0) parameters /= double(shard_ranks(lowering_.layout()));
-    if (parameters <= 0) return;
-    StepTask& task = step_.tasks.emplace_back();
-    task.pass = Pass::kOptimizer;
-    task.kind = KernelClass::kOptimizer;
-    task.layer = "optimizer";
-    task.bytes = parameters * optimizer_bytes_per_parameter(lowering_.data.optimizer);
-  }
-
   Lowering lowering_;
   std::vector<int> layers_;
   TaskIndex index_;
@@ -167,6 +124,16 @@ class Lowerer {
 };
 
 }  // namespace
+
+void add_optimizer(const Lowering& lowering, const Held& trained, LoweredStep& step) {
+  const double parameters = lowering.layout().zero_stage > 0 ? trained.sharded(lowering.layout()) : trained.all();
+  if (parameters <= 0) return;
+  StepTask& task = step.tasks.emplace_back();
+  task.pass = Pass::kOptimizer;
+  task.kind = KernelClass::kOptimizer;
+  task.layer = "optimizer";
+  task.bytes = parameters * optimizer_bytes_per_parameter(lowering.data.optimizer);
+}
 
 Lowering start_lowering(const Workload& workload, const LoweringOptions& options) {
   const Workload::Data& data = workload.data();

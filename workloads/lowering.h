@@ -13,8 +13,9 @@ struct Lowering {
   const Workload::Data& data;
   const LoweringOptions& options;
   int64_t micro_batch = 1;
-  std::vector<bool> flows{};   // gradient_flows of the graph
-  double activation_size = 2;  // bytes of one element
+  std::vector<bool> flows{};    // gradient_flows of the graph
+  std::vector<bool> holders{};  // of a stage: holders_of; empty: of the whole network
+  double activation_size = 2;   // bytes of one element
   double compute_size = 2;
   double gradient_size = 4;
 
@@ -27,6 +28,12 @@ struct Lowering {
   bool flows_to(int tensor) const { return flows[static_cast<size_t>(tensor)]; }
   // Whether the layer has a backward pass at all.
   bool trains(const Layer& layer) const { return !layer.no_grad && flows_to(layer.output); }
+  // Whether the layer's parameters are on a part of the data parallel ranks only.
+  bool spread(const Layer& layer) const { return layer.expert && layout().ep > 1; }
+  // Whether the stage keeps this layer's parameters under this layer, and not under another that shares them.
+  bool holds(const Layer& layer) const {
+    return holders.empty() ? layer.shared_with < 0 : holders[static_cast<size_t>(&layer - graph().layers.data())];
+  }
   const Layer* producer(int tensor) const {
     const int index = graph().tensors[static_cast<size_t>(tensor)].producer;
     return index < 0 ? nullptr : &graph().layers[static_cast<size_t>(index)];
@@ -68,6 +75,7 @@ double accumulation_bytes(const Lowering& lowering, const Layer& producer);
 struct ReadyGradient {
   int64_t elements = 0;
   int layer = 0;
+  int unit = 0;  // what FSDP reduces together: the block
   bool expert = false;
 };
 // All trainable parameters of the given layers in the order their gradients become ready.
@@ -81,5 +89,10 @@ struct BucketPlan {
 };
 std::vector<BucketPlan> plan_buckets(const std::vector<ReadyGradient>& ready, double element_bytes,
                                      const LoweringOptions& options);
+
+// Adds the buckets of all gradients, and a warning where nothing can overlap; `done` is the task that completes the
+// gradients of each ReadyGradient::layer.
+void add_buckets(const Lowering& lowering, const std::vector<ReadyGradient>& ready, const std::vector<size_t>& done,
+                 LoweredStep& step);
 
 }  // namespace farscale

@@ -22,30 +22,15 @@ double optimizer_state_bytes(const Workload::Data& data) {
   return 8 + master;
 }
 
-double state_bytes(const Lowering& l, const std::vector<int>& layers) {
-  double parameters = 0, trainable = 0, largest_block = 0;
+// The most parameters of one block.
+double largest_block(const Lowering& l, const std::vector<int>& layers) {
+  double largest = 0;
   std::map<int, double> blocks;
   for (int i : layers) {
     const Layer& layer = l.graph().layers[static_cast<size_t>(i)];
-    if (layer.shared_with >= 0) continue;
-    const double count = double(local_parameters(l, layer));
-    parameters += count;
-    if (!layer.frozen && l.trains(layer)) trainable += count;
-    largest_block = std::max(largest_block, blocks[layer.block] += count);
+    if (l.holds(layer)) largest = std::max(largest, blocks[layer.block] += double(local_parameters(l, layer)));
   }
-  const Workload::Data& data = l.data;
-  const double shards = double(shard_ranks(l.layout()));
-  const int zero = l.layout().zero_stage;
-  const double stored = bytes_per_element(data.types.parameters);
-  double weights = parameters * stored / (zero >= 3 ? shards : 1);
-  // Mixed precision keeps a copy of the weights in the compute type; sharding keeps two gathered units instead.
-  if (zero >= 3) {
-    weights += 2 * largest_block * l.compute_size;
-  } else if (l.compute_size < stored) {
-    weights += parameters * l.compute_size;
-  }
-  return weights + trainable * l.gradient_size / (zero >= 2 ? shards : 1) +
-         trainable * optimizer_state_bytes(data) / (zero >= 1 ? shards : 1);
+  return largest;
 }
 
 // Tensors kept from forward to backward, each once; a checkpointed block keeps its inputs and, while it is recomputed,
@@ -144,11 +129,28 @@ double in_flight(const Layout& layout, size_t stage) {
 
 }  // namespace
 
+double state_bytes(const Lowering& l, const Held& all, const Held& trained, double largest_unit) {
+  const double stored = bytes_per_element(l.data.types.parameters);
+  const int zero = l.layout().zero_stage;
+  const auto shared = [&](const Held& held, int from) { return zero >= from ? held.sharded(l.layout()) : held.all(); };
+  double weights = shared(all, 3) * stored;
+  // Mixed precision keeps a copy of the weights in the compute type; sharding keeps two gathered units instead.
+  if (zero >= 3) {
+    weights += 2 * largest_unit * l.compute_size;
+  } else if (l.compute_size < stored) {
+    weights += all.all() * l.compute_size;
+  }
+  return weights + shared(trained, 2) * l.gradient_size + shared(trained, 1) * optimizer_state_bytes(l.data);
+}
+
 void add_memory(const Lowering& lowering, const StagePlan& stages, LoweredStep& step) {
+  Lowering own = lowering;
   for (size_t stage = 0; stage < stages.stages.size(); ++stage) {
     const std::vector<int>& layers = stages.stages[stage];
+    own.holders = holders_of(lowering.graph(), layers);
     const double saved = saved_bytes(lowering, layers);
-    const double total = state_bytes(lowering, layers) +
+    const double total = state_bytes(own, held_parameters(own, layers, false), held_parameters(own, layers, true),
+                                     largest_block(own, layers)) +
                          saved * (lowering.layout().pp > 1 ? in_flight(lowering.layout(), stage) : 1) +
                          working_bytes(lowering, layers);
     step.memory_bytes = std::max(step.memory_bytes, total);

@@ -24,13 +24,26 @@ struct StagePlan {
 };
 StagePlan plan_stages(const Lowering& lowering);
 
-// Ranks that parameters, gradients and optimizer state are sharded over: dp and cp, or the HSDP shard.
-int64_t shard_ranks(const Layout& layout);
-// Ranks that hold the same parameters: gradients are summed over them.
-int64_t replica_ranks(const Layout& layout);
+// The layer whose parameters layer `i` uses.
+int owner_of(const Graph& graph, int i);
+// Layers that hold parameters on a stage of these layers: the owner, or where that is on another stage, the first that
+// shares them and is trained: the stage has a copy of its own.
+std::vector<bool> holders_of(const Graph& graph, const std::vector<int>& layers);
 
-// FSDP reduces one unit (block) at a time: buckets of the tensors of each block.
-std::vector<BucketPlan> plan_units(const Lowering& lowering, const std::vector<ReadyGradient>& ready);
+// Ranks that hold the same parameters: gradients are summed over them. Experts are spread over ep of them.
+int64_t replica_ranks(const Layout& layout, bool expert = false);
+// Ranks that parameters, gradients and optimizer state are sharded over: the replicas, or the HSDP shard.
+int64_t shard_ranks(const Layout& layout, bool expert = false);
+
+// Parameters of one GPU before sharding, without and with experts.
+struct Held {
+  double dense = 0, experts = 0;
+  double all() const { return dense + experts; }
+  double sharded(const Layout& layout) const {
+    return dense / double(shard_ranks(layout)) + experts / double(shard_ranks(layout, true));
+  }
+};
+Held held_parameters(const Lowering& lowering, const std::vector<int>& layers, bool trained_only);
 
 // First task of each layer in the forward pass, when it is recomputed (kNever: it is not) and in the backward pass, by
 // layer index.
@@ -41,8 +54,23 @@ struct TaskIndex {
   std::vector<size_t> backward;
 };
 
+// Weights that are gathered together, and the tasks that need them first.
+struct WeightUnit {
+  Held held;
+  size_t forward = 0;
+  size_t backward = TaskIndex::kNever;  // kNever: it has no backward pass
+};
+// ZeRO and FSDP: gradients are scattered, weights gathered; HSDP sums the shards' gradients across replicas.
+void add_sharding(const Lowering& lowering, const Held& trained, const std::vector<WeightUnit>& units,
+                  LoweredStep& step);
+// The gradient norm and other scalars of gradients that no rank has whole.
+void add_global_scalars(const Lowering& lowering, LoweredStep& step);
 void add_collectives(const Lowering& lowering, const std::vector<int>& layers, const StagePlan& stages,
                      const TaskIndex& index, LoweredStep& step);
+
+void add_optimizer(const Lowering& lowering, const Held& trained, LoweredStep& step);
+// Weights, gradients and optimizer state of one GPU; the largest unit is what ZeRO-3 gathers at once.
+double state_bytes(const Lowering& lowering, const Held& all, const Held& trained, double largest_unit);
 void add_memory(const Lowering& lowering, const StagePlan& stages, LoweredStep& step);
 
 // A network known by its totals, as a chain of equal square linear layers of the same FLOPs and parameters.

@@ -172,9 +172,11 @@ int LayerReader::replay(const TomlTable& table, const std::string& id) {
   for (const std::string& name : table.texts("layers")) {
     const auto range = ranges_.find(name);
     if (range == ranges_.end()) table.fail("layers", fmt::format("unknown layer '{}'", name));
-    builder.begin_block(id + "." + name);
+    int block = -1;
     for (size_t i = range->second.first; i < range->second.second; ++i) {
       Layer copy = graph.layers[i];
+      if (copy.block != block) builder.begin_block(id + "." + graph.blocks[static_cast<size_t>(copy.block)].name);
+      block = copy.block;
       const int index = static_cast<int>(graph.layers.size());
       for (int& input_tensor : copy.inputs) {
         if (const auto to = moved.find(input_tensor); to != moved.end()) input_tensor = to->second;

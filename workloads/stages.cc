@@ -1,4 +1,4 @@
-// Pipeline stages and sharding units.
+// Pipeline stages.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -197,23 +197,6 @@ StagePlan plan_stages(const Lowering& lowering) {
     }
     const bool last = chunk + 1 == ends.size();
     plan.borders[stage].push_back(borders[last ? before : static_cast<size_t>(blocks[block].layers.front())]);
-  }
-  return plan;
-}
-
-int64_t replica_ranks(const Layout& layout) { return layout.dp * layout.cp; }
-
-int64_t shard_ranks(const Layout& layout) { return layout.hsdp_shard > 0 ? layout.hsdp_shard : replica_ranks(layout); }
-
-std::vector<BucketPlan> plan_units(const Lowering& lowering, const std::vector<ReadyGradient>& ready) {
-  std::vector<BucketPlan> plan;
-  int last = -1;
-  for (size_t i = 0; i < ready.size(); ++i) {
-    const int block = lowering.graph().layers[static_cast<size_t>(ready[i].layer)].block;
-    if (plan.empty() || block != last) plan.push_back({});
-    last = block;
-    plan.back().elements += ready[i].elements;
-    plan.back().last = i;
   }
   return plan;
 }

@@ -61,7 +61,9 @@ struct Bucket {
 // A collective that blocks or overlaps elsewhere in the step: SyncBN statistics, TP/CP/EP traffic, FSDP all-gathers.
 struct StepCollective {
   CollectiveKind kind = CollectiveKind::kAllReduce;
-  std::string group;  // "dp", "tp", "cp", "ep", "pp"; with HSDP "shard" (within) and "replica" (across)
+  // "dp" (dp x cp ranks), "tp", "cp", "ep", "pp"; with HSDP "shard" (within) and "replica" (across); "copies": the
+  // dp x cp / ep ranks that hold the same experts.
+  std::string group;
   int64_t bytes = 0;  // S of one, as CollectiveProblem::bytes
   int64_t count = 1;
   bool blocking = true;  // compute waits for it

@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
+#include "kernels/error.h"
 #include "workloads/show.h"
 #include "workloads/tests/text.h"
 
@@ -63,6 +65,30 @@ TEST(Lowering, StridedDataGradientCostsTheForward) {
     }
     EXPECT_GT(forward, 0);
     EXPECT_DOUBLE_EQ(backward, forward) << kernel << "/" << stride;
+  }
+}
+
+// Each of the passes of a transposed convolution costs what its forward does, in as many batches as it has groups.
+TEST(Lowering, TransposedConvolutionsCountTheirGroups) {
+  for (const int groups : {1, 4}) {
+    const Workload workload =
+        vision(fmt::format("[[layer]]\nid = \"a\"\nop = \"conv\"\nout = 32\n[[layer]]\nid = \"b\"\nop = "
+                           "\"conv_transposed\"\nout = 16\nkernel = 2\nstride = 2\ngroups = {}\n",
+                           groups),
+               64);
+    const double expected = 2.0 * 64 * 64 * 32 * 16 * 4 / groups;
+    std::map<Pass, double> found;
+    for (const StepTask& task : lowered(workload, "dp=1").tasks) {
+      if (task.layer != "b" || task.gemm.m == 0) continue;
+      EXPECT_EQ(task.gemm.batch, groups);
+      EXPECT_EQ(task.gemm.m * task.gemm.n * task.gemm.k * task.gemm.batch * 2, int64_t(expected));
+      found[task.pass] += task.flops;
+    }
+    const double whole = workload.forward_flops_per_sample() - 2.0 * 64 * 64 * 3 * 32;
+    EXPECT_EQ(whole, expected);
+    for (const Pass pass : {Pass::kForward, Pass::kDataGradient, Pass::kWeightGradient}) {
+      EXPECT_EQ(found[pass], expected) << groups << " " << farscale::name(pass);
+    }
   }
 }
 
@@ -276,6 +302,50 @@ TEST(Lowering, SummariesAddUp) {
   for (const Bucket& bucket : step.buckets) ready += bucket.bytes;
   EXPECT_EQ(ready, 4 * 1'000'003);
   EXPECT_DOUBLE_EQ(step.activation_bytes, 10e6);
+}
+
+Workload summary(const std::string& optimizer) {
+  return parse_workload(
+      "name = \"s\"\nprovenance = \"published\"\nsources = [\"x\"]\n[types]\nparameters = "
+      "\"bf16\"\n[optimizer]\nkind = \"" +
+          optimizer +
+          "\"\n[inputs]\nheight = 4\nwidth = 4\n[summary]\nparameters = 1_000_003\n"
+          "forward_flops = 3e9\nactivation_bytes = 5e6\nlayers = 10\n",
+      "s.toml");
+}
+
+// What is known of a network by its totals is sharded and updated as any other's parameters are.
+TEST(Lowering, SummariesFollowTheLayout) {
+  constexpr double kParameters = 1'000'003, kBf16 = 2, kFp32 = 4, kAdam = 12;  // two moments and a copy in fp32
+  const Workload adam = summary("adam");
+  const LoweredStep plain = lowered(adam, "dp=8");
+  EXPECT_DOUBLE_EQ(plain.memory_bytes - plain.activation_bytes, kParameters * (kBf16 + kFp32 + kAdam));
+  EXPECT_TRUE(plain.collectives.empty());
+  EXPECT_DOUBLE_EQ(plain.tasks.back().bytes, 30 * kParameters);
+  EXPECT_DOUBLE_EQ(lowered(summary("sgd"), "dp=8").tasks.back().bytes, 16 * kParameters);
+  EXPECT_DOUBLE_EQ(lowered(adam, "dp=8 zero=1").tasks.back().bytes, 30 * kParameters / 8);
+  const auto memory = [&](const char* layout) {
+    const LoweredStep step = lowered(adam, layout);
+    return step.memory_bytes - step.activation_bytes;
+  };
+  EXPECT_DOUBLE_EQ(memory("dp=8 zero=1"), kParameters * (kBf16 + kFp32 + kAdam / 8));
+  EXPECT_DOUBLE_EQ(memory("dp=8 zero=2"), kParameters * (kBf16 + kFp32 / 8 + kAdam / 8));
+  EXPECT_DOUBLE_EQ(memory("dp=8 zero=3"), kParameters * (kBf16 + kFp32 + kAdam) / 8 + 2 * kBf16 * 100'003);
+  double gathered = 0;
+  size_t scalars = 0;
+  const LoweredStep third = lowered(adam, "dp=8 zero=3");
+  for (const StepCollective& one : third.collectives) {
+    if (one.reason == "weights of a unit") gathered += double(one.bytes);
+    scalars += one.reason.starts_with("global scalar") ? 1 : 0;
+  }
+  EXPECT_DOUBLE_EQ(gathered, 2 * kBf16 * kParameters);
+  EXPECT_EQ(scalars, 1U);
+  EXPECT_EQ(third.buckets.size(), 10U);
+  EXPECT_EQ(lowered(adam, "dp=8 zero=3 hsdp=4").collectives.size(), 2 * 10 + 10 + 1U);
+  for (const char* layout : {"dp=8 tp=2", "dp=8 ckpt=1", "dp=8 sync_bn=1"}) {
+    EXPECT_THROW(lowered(adam, layout), InputError) << layout;
+  }
+  EXPECT_NO_THROW(lowered(adam, "dp=8 ckpt=0"));
 }
 
 }  // namespace

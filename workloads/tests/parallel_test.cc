@@ -1,4 +1,5 @@
 // Layouts: what each kind of parallelism divides and what it communicates.
+#include <fmt/ranges.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -212,6 +213,44 @@ TEST(Pipeline, SendsEveryTensorThatIsReadBehindTheCut) {
   EXPECT_DOUBLE_EQ(traffic(lowered(hydranet, "pp=2"), "pp", CollectiveKind::kBroadcast, Pass::kForward).bytes, s2 + s3);
 }
 
+// Tied embeddings of a pipeline: the last stage has a copy of the table, with its gradients and optimizer state, and
+// the two sum their gradients once a step (Megatron-LM, finalize_model_grads).
+TEST(Pipeline, TiedWeightsAreCopiedAndSummed) {
+  const auto sums = [](const LoweredStep& step) {
+    std::vector<StepCollective> found;
+    for (const StepCollective& one : step.collectives) {
+      if (one.reason == "gradients of tied weights") found.push_back(one);
+    }
+    return found;
+  };
+  const Workload gpt = load_workload("gpt3-175b");
+  const auto tied = sums(lowered(gpt, "tp=8 pp=8 accum=8"));
+  ASSERT_EQ(tied.size(), 1U);
+  EXPECT_EQ(tied[0].kind, CollectiveKind::kAllReduce);
+  EXPECT_EQ(tied[0].pass, Pass::kOptimizer);
+  EXPECT_EQ(tied[0].ranks, 2);
+  EXPECT_EQ(tied[0].bytes, int64_t{51200} * 12288 / 8 * 4);
+  EXPECT_TRUE(sums(lowered(gpt, "tp=8")).empty());
+  EXPECT_TRUE(sums(lowered(load_workload("llama3-8b"), "pp=4")).empty());
+
+  const auto network = [](const char* shared) {
+    return language(fmt::format("[[layer]]\nid = \"w\"\nop = \"embedding\"\nvocabulary = 1000\nwidth = 64\n"
+                                "[[layer]]\nid = \"t\"\nop = \"linear\"\nout = 64\nbias = false\n"
+                                "[[layer]]\nid = \"logits\"\nop = \"linear\"\nout = 1000\nbias = false\n{}",
+                                shared),
+                    128);
+  };
+  LoweringOptions options;
+  options.layout = parse_layout("dp=8 pp=2", 0);
+  options.block_costs = {1, 1, 9};  // the logits are the slowest stage
+  const LoweredStep own = lower(network(""), options), copy = lower(network("shared = \"w\"\n"), options);
+  EXPECT_EQ(own.memory_bytes, copy.memory_bytes);
+  ASSERT_EQ(copy.buckets.size(), 1U);
+  EXPECT_EQ(copy.buckets[0].bytes, 1000 * 64 * 4);
+  EXPECT_EQ(own.tasks.back().bytes, copy.tasks.back().bytes);  // the optimizer's
+  EXPECT_EQ(copy.tasks.back().pass, Pass::kOptimizer);
+}
+
 std::string mixture(int experts, int top_k) {
   return fmt::format(
       "[[layer]]\nid = \"w\"\nop = \"embedding\"\nvocabulary = 10\nwidth = 64\n[[layer]]\nid = \"t\"\nop = "
@@ -251,6 +290,57 @@ TEST(Experts, GradientsAreSummedByTheRanksThatHoldThem) {
   }
 }
 
+// ep of dp ranks hold different experts: their state is sharded over the dp x cp / ep that hold the same, and over
+// none where each has only one copy.
+TEST(Experts, AreShardedOverTheRanksThatHoldThem) {
+  const Workload sparse = language(mixture(8, 2), 128);
+  const double experts = 2 * 8 * 2 * 64 * 128, dense = double(sparse.parameters()) - experts;
+  constexpr double kMomentum = 4, kCompute = 2;  // bytes a parameter
+  for (const int spread : {2, 4, 8}) {
+    const double held = experts / spread, copies = 8.0 / spread;
+    const std::string layout = fmt::format("dp=8 ep={}", spread);
+    const LoweredStep plain = lowered(sparse, layout), first = lowered(sparse, layout + " zero=1");
+    const LoweredStep third = lowered(sparse, layout + " zero=3");
+    EXPECT_DOUBLE_EQ(plain.memory_bytes - first.memory_bytes,
+                     kMomentum * (dense * (1 - 1.0 / 8) + held * (1 - 1 / copies)));
+    EXPECT_DOUBLE_EQ(first.tasks.back().bytes, 24 * (dense / 8 + held / copies));  // the optimizer's
+    const double gathered = copies > 1 ? kCompute * held : 0;
+    for (const auto& [step, pass] :
+         {std::pair{&first, Pass::kOptimizer}, {&third, Pass::kForward}, {&third, Pass::kDataGradient}}) {
+      EXPECT_EQ(traffic(*step, "dp", CollectiveKind::kAllGather, pass).bytes, kCompute * dense) << layout;
+      EXPECT_EQ(traffic(*step, "copies", CollectiveKind::kAllGather, pass).bytes, gathered) << layout;
+    }
+    for (const StepCollective& one : third.collectives) {
+      EXPECT_TRUE(one.group != "copies" || one.ranks == 8 / spread);
+    }
+  }
+  EXPECT_THAT([&] { lowered(sparse, "dp=8 ep=4 zero=3 hsdp=4"); }, ThrowsMessage<InputError>(HasSubstr("hsdp=4")));
+}
+
+// History frames run every unit of the network before the frame that is trained: each time its weights are gathered.
+TEST(ZeroSharding, GathersAUnitWheneverItRuns) {
+  const Workload bevformer = load_workload("bevformer-base");
+  const LoweredStep step = lowered(bevformer, "dp=8 zero=3");
+  double replayed = 0;
+  for (const Layer& layer : bevformer.data().graph.layers) {
+    for (const Parameter& parameter : layer.parameters) replayed += layer.no_grad ? double(parameter.elements) : 0;
+  }
+  EXPECT_GT(replayed, 2 * double(bevformer.parameters()));
+  constexpr double kFp32 = 4;
+  EXPECT_DOUBLE_EQ(traffic(step, "dp", CollectiveKind::kAllGather, Pass::kForward).bytes,
+                   kFp32 * (double(bevformer.parameters()) + replayed));
+  std::vector<bool> gathered(step.tasks.size(), false);
+  for (const StepCollective& one : step.collectives) {
+    if (one.reason == "weights of a unit") gathered[one.before] = true;
+  }
+  EXPECT_TRUE(gathered[0]);
+  for (size_t i = 0; i < step.tasks.size(); ++i) {
+    const bool block = step.tasks[i].pass == Pass::kForward && step.tasks[i].layer.ends_with(".conv1") &&
+                       step.tasks[i].layer.find("backbone.s") != std::string::npos;
+    EXPECT_TRUE(gathered[i] || !block) << step.tasks[i].layer;
+  }
+}
+
 TEST(Blocking, SyncBatchNormIsTwoCollectivesALayer) {
   const Workload hydranet = load_workload("hydranet-regnety16gf");
   int64_t norms = 0;
@@ -270,6 +360,7 @@ TEST(Blocking, SyncBatchNormIsTwoCollectivesALayer) {
   EXPECT_EQ(batch_norms(local), 0);
   EXPECT_EQ(batch_norms(sync), 2 * norms);
   EXPECT_EQ(batch_norms(lowered(hydranet, "dp=1 sync_bn=1")), 0);
+  EXPECT_EQ(batch_norms(lowered(hydranet, "dp=1 cp=4 sync_bn=1")), 2 * norms);
 }
 
 // A checkpointed block runs its forward collectives once more before its backward pass: tensor, context and expert
@@ -322,6 +413,37 @@ TEST(Recomputation, NeedsGatheredWeights) {
     const bool begins = step.tasks[i].pass == Pass::kRecompute && step.tasks[i - 1].pass != Pass::kRecompute;
     EXPECT_TRUE(gathered[i] || !begins || step.tasks[i].layer == "loss") << step.tasks[i].layer;
   }
+}
+
+// Context parallel ranks have their own rows of a batch: statistics and normalisers are summed over dp x cp.
+TEST(Blocking, ReductionsSpanContextParallelRanks) {
+  for (const auto& [name, layout, reason] :
+       {std::tuple{"hydranet-regnety16gf", "dp=8 cp=2 sync_bn=1", "synchronised batch norm"},
+        {"bevformer-base", "dp=8 cp=2", "loss normaliser"}}) {
+    int64_t found = 0;
+    for (const StepCollective& one : lowered(load_workload(name), layout).collectives) {
+      if (one.reason != reason) continue;
+      EXPECT_EQ(one.ranks, 16) << reason;
+      ++found;
+    }
+    EXPECT_GT(found, 0) << reason;
+  }
+}
+
+// Plain data parallel ranks have all gradients; shards and divided layers need the others' part of the norm.
+TEST(Blocking, TheGradientNormIsSummedWhereGradientsAreApart) {
+  const auto groups = [](const char* name, const std::string& layout) {
+    std::vector<std::string> found;
+    for (const StepCollective& one : lowered(load_workload(name), layout).collectives) {
+      if (one.reason.starts_with("global scalar")) found.push_back(fmt::format("{} {}", one.group, one.ranks));
+    }
+    return fmt::format("{}", fmt::join(found, ", "));
+  };
+  EXPECT_EQ(groups("resnet50", "dp=8"), "");
+  EXPECT_EQ(groups("resnet50", "dp=8 zero=1"), "dp 8");
+  EXPECT_EQ(groups("llama3-8b", "dp=8 cp=2 zero=3"), "dp 16");
+  EXPECT_EQ(groups("llama3-8b", "dp=64 zero=3 hsdp=8"), "shard 8");
+  EXPECT_EQ(groups("gpt3-175b", "dp=4 tp=8 pp=8"), "tp 8, pp 8");
 }
 
 TEST(Blocking, LossNormalisersAreScalars) {
