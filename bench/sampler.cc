@@ -67,7 +67,7 @@ std::string stop_reason(const Sampling& sampling, const std::vector<double>& sam
   }
   if (count < sampling.least_samples) return "";
   const double interval = relative_interval95(samples_s);
-  const std::string found = fmt::format("interval {} after {} samples", format_percent(interval), count);
+  std::string found = fmt::format("interval {} after {} samples", format_percent(interval), count);
   if (interval < sampling.interval) return found;
   const bool late = spent_s >= sampling.budget_s;
   if (late && !exact) return fmt::format("budget {} used up: {}", format_seconds(sampling.budget_s), found);

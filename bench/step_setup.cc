@@ -84,7 +84,7 @@ std::string kernels_text(const StepPlan& plan, const std::string& reason) {
   const double proxies = plan.convolution_proxies, real = plan.convolution_flops;
   if (proxies + real == 0) return "no convolutions";
   const std::string why = plan.scale > 1 ? "scaled copy" : reason;
-  const std::string proxy =
+  std::string proxy =
       fmt::format("gemm-proxy: convolutions run as GEMMs of the same FLOPs{}", why.empty() ? "" : " (" + why + ")");
   if (real == 0) return proxy;
   const std::string share = format_percent(real / (real + proxies));

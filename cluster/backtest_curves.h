@@ -11,6 +11,7 @@
 #pragma once
 
 #include <array>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -34,7 +35,7 @@ struct Curve {
   int64_t gpus = 0;
   bool background = false;         // shipped knowledge, not asked about
   std::vector<CurvePoint> points;  // ascending in bytes, one a size
-  double domains() const { return double((gpus + fabric.domain - 1) / fabric.domain); }
+  double domains() const { return std::ceil(double(gpus) / double(fabric.domain)); }
   bool one_domain() const { return gpus <= fabric.domain; }
 };
 

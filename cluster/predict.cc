@@ -25,7 +25,7 @@ double known_ranks(const Machine::Data& machine) {
 
 Estimate estimate_of(std::vector<double>& values) {
   const auto at = [&](double q) {
-    const auto place = values.begin() + ptrdiff_t(q * double(values.size() - 1) + 0.5);
+    const auto place = values.begin() + std::lround(q * double(values.size() - 1));
     std::nth_element(values.begin(), place, values.end());
     return *place;
   };
@@ -247,7 +247,7 @@ void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
       prediction.gpus % kEven != 0) {
     prediction.warnings.push_back(fmt::format("few layouts divide {} GPUs: {} would allow tensor and pipeline splits",
                                               format_count(double(prediction.gpus)),
-                                              format_count(double(prediction.gpus / kEven * kEven))));
+                                              format_count(double(prediction.gpus - prediction.gpus % kEven))));
   }
   for (const CollectiveNote& note : communication_notes(prediction.gpus)) {
     if (note.holds) continue;
