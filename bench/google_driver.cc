@@ -91,12 +91,21 @@ std::unique_ptr<benchmark::BenchmarkReporter> make_display(Display display, cons
   return reporter;
 }
 
+// The library up to 1.7 refuses a least time with a unit, later ones warn of one without. (A case has one iteration
+// whatever it says.)
+template <typename Run>
+concept RunOfLibrary17 = requires(Run run) {
+  run.error_occurred;
+};
+constexpr const char* kLeastTime =
+    RunOfLibrary17<benchmark::BenchmarkReporter::Run> ? "--benchmark_min_time=0.5" : "--benchmark_min_time=0.5s";
+
 // Sets every flag of the library, because each also has a default from the environment (BENCHMARK_REPETITIONS=…), which
 // would differ between ranks or add calls.
 void set_flags(bool list, const std::string& out, const GoogleFlags& flags) {
   std::vector<std::string> arguments = {"--benchmark_filter=.",
                                         fmt::format("--benchmark_list_tests={}", list),
-                                        "--benchmark_min_time=0.5",
+                                        kLeastTime,
                                         "--benchmark_min_warmup_time=0",
                                         "--benchmark_repetitions=1",
                                         "--benchmark_enable_random_interleaving=false",
