@@ -34,12 +34,14 @@ quiet() {
 }
 
 # Packages are Debian's and Ubuntu's names. Optional ones add a measurement or a check; without them the rest works.
+# clang-format and clang-tidy have their version in their names because versions disagree; Debian 12 and Ubuntu 24.04
+# both have 14.
 build_packages=(g++ cmake ninja-build python3 libfmt-dev libcli11-dev nlohmann-json3-dev libtomlplusplus-dev
   libeigen3-dev libbenchmark-dev libopenblas-dev libopenmpi-dev openmpi-bin)
 build_packages_optional=(libdnnl-dev)
 test_packages=(libgtest-dev libgmock-dev)
-test_packages_optional=(ccache mpich libmpich-dev libbenchmark-tools python3-scipy clang-format
-  clang-tidy iproute2 procps)
+test_packages_optional=(ccache mpich libmpich-dev libbenchmark-tools python3-scipy clang-format-14
+  clang-tidy-14 iproute2 procps)
 
 installed() { dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null | grep -q '^installed$'; }
 
