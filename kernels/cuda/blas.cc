@@ -72,7 +72,7 @@ MatrixLayout::MatrixLayout(std::shared_ptr<const Blas> blas, const MatrixShape& 
   const BlasCalls& calls = blas->calls();
   const int64_t leading = static_cast<int64_t>(shape.rows);
   FARSCALE_CALL(calls.cublasLtMatrixLayoutCreate(&handle, shape.type, shape.rows, shape.columns, leading));
-  handle_ = {handle, Destroy{blas}};
+  handle_ = {handle, Destroy{std::move(blas)}};
   if (shape.batch == 1) return;
   const int64_t stride = leading * static_cast<int64_t>(shape.columns);
   FARSCALE_CALL(calls.cublasLtMatrixLayoutSetAttribute(handle, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &shape.batch,
@@ -89,7 +89,7 @@ MatmulPreference::MatmulPreference(std::shared_ptr<const Blas> blas, uint64_t wo
   cublasLtMatmulPreference_t handle = nullptr;
   const BlasCalls& calls = blas->calls();
   FARSCALE_CALL(calls.cublasLtMatmulPreferenceCreate(&handle));
-  handle_ = {handle, Destroy{blas}};
+  handle_ = {handle, Destroy{std::move(blas)}};
   FARSCALE_CALL(calls.cublasLtMatmulPreferenceSetAttribute(handle, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES,
                                                            &workspace_bytes, sizeof workspace_bytes));
 }

@@ -32,9 +32,7 @@
 namespace farscale::cuda {
 
 struct BlasCalls {
-#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
   FARSCALE_CUBLASLT_CALLS(FARSCALE_MEMBER)
-#undef FARSCALE_MEMBER
 };
 
 // The library, open, with one handle.

@@ -37,9 +37,7 @@
 namespace farscale::cuda {
 
 struct CudnnCalls {
-#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
   FARSCALE_CUDNN_CALLS(FARSCALE_MEMBER)
-#undef FARSCALE_MEMBER
 };
 
 // The library, open, with one handle: used by one thread.

@@ -8,6 +8,10 @@
 
 #include "kernels/error.h"
 
+// A function of a library as a member of its table: the lists of names in the libraries' headers go through this.
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a name that is declared cannot stand in parentheses
+#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
+
 namespace farscale::cuda {
 
 // The seam to dlopen: loader.cc in the real module, fake/loader.cc in the fake one.

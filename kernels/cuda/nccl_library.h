@@ -42,10 +42,8 @@
 namespace farscale::cuda {
 
 struct NcclCalls {
-#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
   FARSCALE_NCCL_CALLS(FARSCALE_MEMBER)
   FARSCALE_NCCL_LATER_CALLS(FARSCALE_MEMBER)
-#undef FARSCALE_MEMBER
 };
 
 class Nccl {

@@ -56,9 +56,7 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsi
 namespace farscale::cuda {
 
 struct NvmlCalls {
-#define FARSCALE_MEMBER(call) decltype(&::call) call = nullptr;
   FARSCALE_NVML_CALLS(FARSCALE_MEMBER)
-#undef FARSCALE_MEMBER
 };
 
 // NVML's view of one GPU. Its calls fail softly: telemetry describes a sample and must never end it.
