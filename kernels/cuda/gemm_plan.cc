@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "kernels/cuda/call.h"
 
 namespace farscale::cuda {
@@ -81,7 +83,8 @@ Types int8_types(const GemmProblem& problem) {
   if (problem.m % 4 != 0 || problem.n % 4 != 0 || problem.k % 4 != 0) {
     return Types::absent("int8 needs m, n and k in multiples of 4 (cuBLASLt)");
   }
-  if (problem.k > (int64_t{1} << 31) / (63 * 63) - 1) return Types::absent("int8 sums of this k may leave int32");
+  if (problem.k > (int64_t{1} << 31) / (int64_t{63} * 63) - 1)
+    return Types::absent("int8 sums of this k may leave int32");
   return types;
 }
 
@@ -160,7 +163,7 @@ GemmRounding gemm_rounding(const GemmProblem& problem) {
 GemmBytes gemm_bytes(const GemmProblem& problem, const GemmTypes& types) {
   const auto bytes = [&](int64_t rows, int64_t columns, double each) {
     const double elements = double(rows) * double(columns) * double(problem.batch);
-    return static_cast<size_t>(elements * each + 0.5);
+    return static_cast<size_t>(std::llround(elements * each));
   };
   return {.a = bytes(problem.m, problem.k, bytes_per_element(types.a_type)),
           .b = bytes(problem.k, problem.n, bytes_per_element(types.b_type)),
@@ -169,14 +172,14 @@ GemmBytes gemm_bytes(const GemmProblem& problem, const GemmTypes& types) {
 
 GemmPlan::GemmPlan(std::shared_ptr<const Blas> blas, const GemmProblem& problem, const GemmTypes& types,
                    const GemmExtras& extras)
-    : blas_(blas),
+    : blas_(std::move(blas)),
       factors_(types.factors),
-      operation_(blas, types.compute, types.factors),
-      first_(blas, problem.transpose_b ? shape(types.b, problem.n, problem.k, problem)
-                                       : shape(types.b, problem.k, problem.n, problem)),
-      second_(blas, problem.transpose_a ? shape(types.a, problem.k, problem.m, problem)
-                                        : shape(types.a, problem.m, problem.k, problem)),
-      result_(blas, shape(types.c, problem.m, problem.n, problem)) {
+      operation_(blas_, types.compute, types.factors),
+      first_(blas_, problem.transpose_b ? shape(types.b, problem.n, problem.k, problem)
+                                        : shape(types.b, problem.k, problem.n, problem)),
+      second_(blas_, problem.transpose_a ? shape(types.a, problem.k, problem.m, problem)
+                                         : shape(types.a, problem.m, problem.k, problem)),
+      result_(blas_, shape(types.c, problem.m, problem.n, problem)) {
   const cublasOperation_t transpose_first = problem.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   const cublasOperation_t transpose_second = problem.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   operation_.set(CUBLASLT_MATMUL_DESC_TRANSA, transpose_first);
