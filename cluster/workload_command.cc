@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <memory>
@@ -9,6 +10,7 @@
 
 #include "cluster/commands.h"
 #include "cluster/compute_model.h"
+#include "cluster/draws.h"
 #include "cluster/option_checks.h"
 #include "cluster/workload_show.h"
 #include "kernels/format.h"
@@ -16,6 +18,58 @@
 
 namespace farscale {
 namespace {
+
+Estimate estimate_of(const std::vector<double>& values) {
+  return {quantile(values, 0.05), quantile(values, 0.5), quantile(values, 0.95)};
+}
+
+// What the times of a step's kernels are worked out from.
+std::vector<EvidenceLine> evidence_of(const Machine::Data& machine, const LoweredStep& step) {
+  std::vector<EvidenceLine> lines;
+  const auto add_line = [&](std::string what, const Quantity& quantity) {
+    const bool known = std::any_of(lines.begin(), lines.end(), [&](const auto& line) { return line.what == what; });
+    if (!known) lines.push_back({std::move(what), quantity.evidence, quantity.source});
+  };
+  const Efficiency& e = machine.efficiency;
+  for (const StepTask& task : step.tasks) {
+    if (task.gemm.m == 0) continue;
+    const NumberType type = available_type(machine, task.gemm.type);
+    const auto rate = machine.flops_per_s.find(type);
+    if (rate != machine.flops_per_s.end()) {
+      add_line(fmt::format("{} dense rate {}", name(type), format_si(rate->second.value.p50, "FLOP/s")), rate->second);
+    }
+    const auto share = e.tensor.find(task.kind);
+    if (share == e.tensor.end()) continue;
+    add_line(fmt::format("{} kernels at {} of it", name(task.kind), format_percent(share->second.value.p50)),
+             share->second);
+  }
+  add_line(fmt::format("memory bandwidth {}", format_si(machine.memory_bytes_per_s.value.p50, "B/s")),
+           machine.memory_bytes_per_s);
+  add_line(fmt::format("passes at {} of it", format_percent(e.memory.value.p50)), e.memory);
+  add_line(fmt::format("gathers at {} of it", format_percent(e.gather.value.p50)), e.gather);
+  add_line(fmt::format("{} a launch", format_seconds(e.launch_s.value.p50)), e.launch_s);
+  add_line(fmt::format("whole steps {:.2f} times their kernels", e.overhead.value.p50), e.overhead);
+  return lines;
+}
+
+// Times of the kernels and each class's share of them, over draws of the machine's quantities.
+void add_times(const Machine::Data& machine, Shown& shown) {
+  constexpr int kDraws = 1000;
+  std::map<KernelClass, ComponentTimes> classes;
+  for (const StepTask& task : shown.step.tasks) add(classes[task.kind], task_time(machine, task));
+  std::map<KernelClass, std::vector<double>> shares;
+  std::vector<double> totals;
+  for (const MachineDraw& draw : make_draws(machine, kDraws, 1)) {
+    std::map<KernelClass, double> times;
+    double total = 0;
+    for (const auto& [kind, parts] : classes) total += times[kind] = dot(parts, draw.factors);
+    for (const auto& [kind, time_s] : times) shares[kind].push_back(time_s / total);
+    totals.push_back(total * draw.overhead * draw.residual);
+  }
+  shown.compute_s = estimate_of(totals);
+  for (const auto& [kind, values] : shares) shown.time_shares[kind] = estimate_of(values);
+  shown.evidence = evidence_of(machine, shown.step);
+}
 
 Shown look_up(const ShowArguments& arguments) {
   Workload workload = load_workload(arguments.workload);
@@ -29,16 +83,11 @@ Shown look_up(const ShowArguments& arguments) {
   if (!arguments.hardware.empty()) machine = load_hardware(arguments.hardware);
   const auto time_of = [&](const StepTask& task) { return sum(task_time(machine->data(), task)); };
   if (machine && options.layout.pp > 1) options.block_costs = block_costs(workload, options, time_of);
-  Shown shown{workload, options, lower(workload, options), {}, {}, {}, {}, 0};
+  Shown shown{workload, options, lower(workload, options), {}, {}, {}, {}, {}, {}};
   shown.gemms = gemm_table(shown.step);
   shown.classes = class_totals(shown.step);
-  shown.collectives = collective_totals(shown.step);
-  if (!machine) return shown;
-  for (const StepTask& task : shown.step.tasks) {
-    const double time_s = time_of(task);
-    shown.time_s[task.kind] += time_s;
-    shown.total_time_s += time_s;
-  }
+  shown.collectives = collective_totals(shown.step, options.layout.accumulation);
+  if (machine) add_times(machine->data(), shown);
   return shown;
 }
 

@@ -10,6 +10,8 @@ namespace {
 
 using nlohmann::json;
 
+json range(const Estimate& estimate) { return {{"p05", estimate.p05}, {"p50", estimate.p50}, {"p95", estimate.p95}}; }
+
 json gemms_json(const Shown& shown) {
   json rows = json::array();
   for (const GemmRow& row : shown.gemms) {
@@ -35,10 +37,7 @@ json classes_json(const Shown& shown) {
                 {"launches", total.launches},
                 {"flops", total.flops},
                 {"bytes", total.bytes}};
-    if (shown.total_time_s > 0) {
-      row["time_s"] = shown.time_s.at(total.kind);
-      row["time_share"] = shown.time_s.at(total.kind) / shown.total_time_s;
-    }
+    if (!shown.time_shares.empty()) row["time_share"] = range(shown.time_shares.at(total.kind));
     rows.push_back(row);
   }
   return rows;
@@ -54,7 +53,16 @@ json collectives_json(const Shown& shown) {
                     {"reason", total.reason},
                     {"blocking", total.blocking},
                     {"count", total.count},
-                    {"bytes", total.bytes}});
+                    {"bytes", total.bytes},
+                    {"times_per_step", total.times_per_step}});
+  }
+  return rows;
+}
+
+json evidence_json(const Shown& shown) {
+  json rows = json::array();
+  for (const EvidenceLine& line : shown.evidence) {
+    rows.push_back({{"what", line.what}, {"evidence", std::string(name(line.evidence))}, {"source", line.source}});
   }
   return rows;
 }
@@ -78,6 +86,7 @@ void print_json(const Shown& shown, const ShowArguments& arguments) {
                    {"fusion", arguments.fusion},
                    {"bucket_rule", arguments.bucket_rule},
                    {"micro_batch", step.micro_batch},
+                   {"micro_batches_per_step", shown.options.layout.accumulation},
                    {"training_flops", step.training_flops},
                    {"executed_flops", step.executed_flops},
                    {"memory_bytes", step.memory_bytes},
@@ -95,7 +104,11 @@ void print_json(const Shown& shown, const ShowArguments& arguments) {
     document["memory_fit"].push_back(
         {{"hardware", fit.hardware}, {"memory_bytes", fit.capacity_bytes}, {"fits", fit.fits}});
   }
-  if (!arguments.hardware.empty()) document["hardware"] = arguments.hardware;
+  if (!arguments.hardware.empty()) {
+    document["hardware"] = arguments.hardware;
+    document["compute_s"] = range(shown.compute_s);
+    document["evidence"] = evidence_json(shown);
+  }
   fmt::print("{}\n", document.dump(1));
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "cluster/quantity.h"
 #include "workloads/show.h"
 
 namespace farscale {
@@ -30,8 +31,10 @@ struct Shown {
   std::vector<GemmRow> gemms;
   std::vector<ClassTotal> classes;
   std::vector<CollectiveTotal> collectives;
-  std::map<KernelClass, double> time_s;  // by class on the hardware asked for; empty without
-  double total_time_s = 0;
+  // On the hardware asked for, without communication; empty without.
+  Estimate compute_s;                           // one micro-batch and the optimizer
+  std::map<KernelClass, Estimate> time_shares;  // of it
+  std::vector<EvidenceLine> evidence;           // what both rest on
 };
 
 // Whether one GPU's share fits a kind of GPU.

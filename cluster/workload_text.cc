@@ -25,6 +25,7 @@ void print_totals(const Shown& shown) {
   row("training, one " + unit, format_si(w.training_flops_per_sample(), "FLOP"));
   row("gradients", format_si(w.gradient_bytes(), "B"));
   row("layout", shown.options.layout.str());
+  row("micro-batches a step", fmt::to_string(shown.options.layout.accumulation));
   row("micro-batch of one GPU", fmt::format("{} {}{}", step.micro_batch, unit, step.micro_batch > 1 ? "s" : ""));
   row("  training", format_si(step.training_flops, "FLOP"));
   if (step.executed_flops > step.training_flops) {
@@ -38,7 +39,17 @@ void print_totals(const Shown& shown) {
   fmt::print("{}\n", text.substr(text.find('\n') + 1));
 }
 
+// When gradients are reduced: ZeRO 2 and 3 keep only shards of them, so after every micro-batch.
+std::string reduced_when(const Layout& layout) {
+  if (layout.accumulation == 1) return "";
+  return layout.zero_stage >= 2 ? ", reduced after every micro-batch" : ", reduced after the last micro-batch";
+}
+
 void print_buckets(const Shown& shown, const ShowArguments& arguments) {
+  if (shown.step.buckets.empty()) {
+    fmt::print("no gradient buckets: nothing here is trained\n\n");
+    return;
+  }
   std::vector<std::string> sizes;
   size_t count = 0;
   for (size_t i = 0; i <= shown.step.buckets.size(); ++i) {  // equal neighbours are counted together
@@ -57,9 +68,9 @@ void print_buckets(const Shown& shown, const ShowArguments& arguments) {
     sizes.resize(kListed);
     sizes.push_back("…");
   }
-  fmt::print("gradient buckets in ready order ({}): {}: {} MB\n\n",
-             shown.options.layout.zero_stage == 3 ? "one a block" : arguments.bucket_rule, shown.step.buckets.size(),
-             fmt::join(sizes, ", "));
+  fmt::print("gradient buckets in ready order ({}{}): {}: {} MB\n\n",
+             shown.options.layout.zero_stage == 3 ? "one a block" : arguments.bucket_rule,
+             reduced_when(shown.options.layout), shown.step.buckets.size(), fmt::join(sizes, ", "));
 }
 
 void print_gemms(const Shown& shown, size_t rows) {
@@ -73,34 +84,51 @@ void print_gemms(const Shown& shown, size_t rows) {
   }
   int64_t launches = 0;
   for (const GemmRow& row : shown.gemms) launches += row.count;
-  fmt::print("{}", table.str());
+  fmt::print("GEMMs of one micro-batch\n{}", table.str());
   fmt::print("{} launches of {} distinct GEMMs", launches, shown.gemms.size());
   if (shown.gemms.size() > rows)
     fmt::print("; the other {} with --rows {}", shown.gemms.size() - rows, shown.gemms.size());
   fmt::print("\n\n");
 }
 
+std::string percent_range(const Estimate& share) {
+  return fmt::format("{} ({} to {})", format_percent(share.p50), format_percent(share.p05), format_percent(share.p95));
+}
+
 void print_classes(const Shown& shown, const ShowArguments& arguments) {
+  const bool timed = !shown.time_shares.empty();
   std::vector<std::string> header = {"class", "launches", "FLOP", "bytes"};
-  if (shown.total_time_s > 0) header.push_back("time on " + arguments.hardware + " (predicted)");
+  if (timed) header.push_back("time on " + arguments.hardware + " (predicted)");
   TextTable table(header);
   for (const ClassTotal& total : shown.classes) {
     std::vector<std::string> row = {std::string(name(total.kind)), fmt::to_string(total.launches),
                                     total.flops > 0 ? format_si(total.flops, "") : "-", format_si(total.bytes, "B")};
-    if (shown.total_time_s > 0) row.push_back(format_percent(shown.time_s.at(total.kind) / shown.total_time_s));
+    if (timed) row.push_back(percent_range(shown.time_shares.at(total.kind)));
     table.add(row);
   }
-  fmt::print("{}", table.str());
-  if (shown.total_time_s > 0) fmt::print("compute without communication: {}\n", format_seconds(shown.total_time_s));
+  fmt::print("one micro-batch, and the optimizer's step\n{}", table.str());
+  if (timed) {
+    Evidence least = Evidence::kMeasured;
+    for (const EvidenceLine& line : shown.evidence) least = weakest(least, line.evidence);
+    fmt::print("compute without communication: {} ({} to {}, 5 % to 95 % of the draws; weakest input: {})\n",
+               format_seconds(shown.compute_s.p50), format_seconds(shown.compute_s.p05),
+               format_seconds(shown.compute_s.p95), name(least));
+    for (const EvidenceLine& line : shown.evidence) {
+      fmt::print("  {}  {}: {}\n", letter(line.evidence), line.what, line.source);
+    }
+  }
   fmt::print("\n");
 }
 
 void print_collectives(const Shown& shown) {
   if (shown.collectives.empty()) return;
-  TextTable table({"besides gradients", "collective", "group", "ranks", "pass", "count", "bytes", ""});
+  TextTable table(
+      {"besides gradients", "collective", "group", "ranks", "pass", "a micro-batch", "a step", "bytes a step", ""});
   for (const CollectiveTotal& total : shown.collectives) {
     table.add({total.reason, std::string(name(total.kind)), total.group, fmt::to_string(total.ranks),
-               std::string(name(total.pass)), fmt::to_string(total.count), format_si(total.bytes, "B"),
+               std::string(name(total.pass)), total.pass == Pass::kOptimizer ? "-" : fmt::to_string(total.count),
+               fmt::to_string(total.count * total.times_per_step),
+               format_si(total.bytes * double(total.times_per_step), "B"),
                total.blocking ? "blocking" : "may overlap"});
   }
   fmt::print("{}\n", table.str());

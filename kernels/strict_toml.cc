@@ -60,7 +60,10 @@ std::shared_ptr<TomlTable::Node> child_of(TomlTable::Node& parent, const toml::t
 }
 
 double number_of(const TomlTable& table, std::string_view key, const toml::node& node, Range range) {
-  const auto value = node.is_number() ? node.value<double>() : std::nullopt;
+  // Whole numbers that a double cannot hold exactly are numbers, too.
+  const auto value = node.is_integer()          ? std::optional<double>(double(node.as_integer()->get()))
+                     : node.is_floating_point() ? node.value<double>()
+                                                : std::nullopt;
   if (!value) table.fail(key, fmt::format("expected {}, found {}", range_text(range), shape_of(node)));
   if (!std::isfinite(*value) || *value < range.least || *value > range.most) {
     table.fail(key, fmt::format("expected {}, found {}", range_text(range), *value));

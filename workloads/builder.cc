@@ -10,7 +10,12 @@ constexpr double kMostElements = 1e14;  // of one tensor of one sample
 
 int64_t up(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
 
-// Padding is always "same": k // 2 on each side, so that a strided axis rounds up (what torchvision's networks use).
+void require(bool holds, const std::string& message) {
+  if (!holds) throw GraphError(message);
+}
+
+// Padding is always "same": as much as makes the output's size the input's over the stride, rounded up (of odd kernels
+// k // 2 on each side, what torchvision's networks use). More than half a kernel beyond the border would see nothing.
 Shape windowed(const Shape& in, const Window& window, int64_t channels) {
   Shape out = in;
   out.channels = channels;
@@ -18,11 +23,17 @@ Shape windowed(const Shape& in, const Window& window, int64_t channels) {
     out.depth *= window.stride[0];
     out.height *= window.stride[1];
     out.width *= window.stride[2];
-  } else {
-    out.depth = up(in.depth, window.stride[0]);
-    out.height = up(in.height, window.stride[1]);
-    out.width = up(in.width, window.stride[2]);
+    return out;
   }
+  const std::array<int64_t, 3> sizes = {in.depth, in.height, in.width};
+  for (size_t axis = 0; axis < sizes.size(); ++axis) {
+    require(window.kernel[axis] / 2 <= sizes[axis],
+            fmt::format("a kernel of {} is more than twice the {} positions of its input", window.kernel[axis],
+                        sizes[axis]));
+  }
+  out.depth = up(in.depth, window.stride[0]);
+  out.height = up(in.height, window.stride[1]);
+  out.width = up(in.width, window.stride[2]);
   return out;
 }
 
@@ -35,10 +46,6 @@ Window window_of(const Convolution& spec) {
   window.groups = spec.groups;
   window.transposed = spec.transposed;
   return window;
-}
-
-void require(bool holds, const std::string& message) {
-  if (!holds) throw GraphError(message);
 }
 
 }  // namespace
@@ -234,8 +241,13 @@ int GraphBuilder::gather(const std::string& name, const std::vector<int>& xs, co
 
 int GraphBuilder::deformable_gather(const std::string& name, int x, int offsets, int64_t kernel, int64_t stride) {
   const Window window = window_of({.kernel = kernel, .stride = stride});
-  Layer& layer =
-      add(name, Op::kDeformableGather, {x, offsets}, windowed(shape(x), window, shape(x).channels * window.taps()));
+  const Shape out = windowed(shape(x), window, shape(x).channels * window.taps()), moved = shape(offsets);
+  const bool places = moved.items == out.items && moved.height == out.height && moved.width == out.width;
+  const bool values = moved.channels % (2 * window.taps()) == 0 || moved.channels % (3 * window.taps()) == 0;
+  require(places && values,
+          fmt::format("offsets {} are not 2 or 3 values for each of {} taps at the {} x {} places of the output",
+                      moved.str(), window.taps(), out.height, out.width));
+  Layer& layer = add(name, Op::kDeformableGather, {x, offsets}, out);
   layer.window = window;
   layer.reads = 4;  // bilinear
   return layer.output;

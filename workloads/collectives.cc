@@ -142,8 +142,7 @@ class CollectiveWriter {
     const Layout& layout = l_.layout();
     const AttentionSizes& a = layer.attention;
     if (a.sequences % layout.cp == 0) return;  // whole sequences stay on one rank
-    const double heads =
-        double(a.kv_heads) / double(layer.split == Split::kHeads ? std::min(layout.tp, a.kv_heads) : 1);
+    const double heads = double(a.kv_heads) / double(layer.split == Split::kHeads ? layout.tp : 1);
     const auto bytes = static_cast<int64_t>(2.0 * double(a.keys) * double(a.sequences) * heads * double(a.head_dim) *
                                             double(l_.micro_batch) * l_.activation_size);
     add_forward(CollectiveKind::kAllGather, "cp", bytes, false, "keys and values", layout.cp);

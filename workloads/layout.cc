@@ -107,6 +107,12 @@ Layout parse_layout(const std::string& text, int64_t gpus) {
   if (layout.hsdp_shard > 0 && layout.dp % layout.hsdp_shard != 0) {
     throw InputError(fmt::format("layout '{}': hsdp={} does not divide dp={}", text, layout.hsdp_shard, layout.dp));
   }
+  if (layout.hsdp_shard > 0 && layout.zero_stage == 0) {
+    throw InputError(fmt::format("layout '{}': hsdp= is the size of ZeRO's shards: give zero= too", text));
+  }
+  if (layout.interleave > 1 && layout.pp == 1) {
+    throw InputError(fmt::format("layout '{}': interleave= divides pipeline stages: give pp= too", text));
+  }
   return layout;
 }
 

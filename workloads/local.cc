@@ -68,7 +68,7 @@ void check_layout(const Lowering& lowering) {
                                  lowering.data.name, lowering.micro_batch,
                                  double(tensor.shape.elements()) * double(lowering.micro_batch)));
   }
-  bool divided = false, experts = false;
+  bool divided = false, experts = false, batch_norms = false;
   for (const Layer& layer : graph.layers) {
     const auto width = [&](int tensor) { return graph.shape(tensor).channels; };
     if (layer.split == Split::kColumn) {
@@ -80,7 +80,9 @@ void check_layout(const Lowering& lowering) {
     }
     if (layer.split == Split::kHeads) {
       check_divides(layer, layer.attention.heads, "heads", layout.tp, "tp");
+      check_divides(layer, layer.attention.kv_heads, "heads of keys and values", layout.tp, "tp");
     }
+    batch_norms = batch_norms || (layer.op == Op::kNorm && layer.norm == NormKind::kBatch && !layer.frozen);
     if (layer.experts > 0) {
       check_divides(layer, layer.experts, "experts", layout.ep, "ep");
       experts = true;
@@ -88,6 +90,9 @@ void check_layout(const Lowering& lowering) {
   }
   if (layout.tp > 1 && !divided) {
     throw InputError(fmt::format("{}: no layer can be divided by tensor parallelism: use tp=1", lowering.data.name));
+  }
+  if (layout.sync_batch_norm && !batch_norms) {
+    throw InputError(fmt::format("{}: has no batch norms to synchronise: use sync_bn=0", lowering.data.name));
   }
   if (layout.ep > 1 && layout.hsdp_shard > 0) {
     throw InputError(fmt::format("{}: shards of a part of the ranks (hsdp={}) are not modelled with experts (ep={})",

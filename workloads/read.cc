@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -124,10 +125,12 @@ Workload read(const TomlTable& root, const std::string& file) {
   auto data = std::make_shared<Workload::Data>();
   data->file = file;
   data->name = root.text("name");
+  if (data->name.empty()) root.fail("name", "expected a name");
   data->title = root.text("title", "");
   data->provenance = root.choice("provenance", {"exact", "published", "proxy"});
   data->sources = root.texts("sources");
-  if (data->sources.empty()) root.fail("sources", "missing: say where the numbers of this network come from");
+  if (data->sources.empty() || std::count(data->sources.begin(), data->sources.end(), "") > 0)
+    root.fail("sources", "missing: say where the numbers of this network come from");
   data->sample_unit = root.text("sample_unit", "image");
   data->micro_batch = root.integer("micro_batch", {1, 1e6}, 1);
   data->global_scalars = root.integer("blocking_scalars", {0, 1000}, 1);

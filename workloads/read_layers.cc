@@ -59,6 +59,37 @@ class Attributes {
   bool frozen_, norm_, no_grad_, checkpoint_;
 };
 
+// Outputs, inputs of one group and kernel of a layer's weight. A table of words has a row for each, like the linear
+// layer that its words are the outputs of.
+std::array<int64_t, 5> weight_shape(const Graph& graph, const Layer& layer) {
+  const int64_t out = graph.shape(layer.output).channels;
+  const int64_t in = layer.inputs.empty() ? 1 : graph.shape(layer.inputs[0]).channels;
+  const auto& [depth, height, width] = layer.window.kernel;
+  switch (layer.op) {
+    case Op::kConvolution:
+      if (layer.window.transposed) return {in, out / layer.window.groups, depth, height, width};
+      return {out, in / layer.window.groups, depth, height, width};
+    case Op::kDepthwise:
+      return {out, 1, depth, height, width};
+    case Op::kLinear:
+      return {out, in, 1, 1, 1};
+    case Op::kEmbedding:
+      return {layer.parameters.front().elements / out, out, 1, 1, 1};
+    case Op::kParameter: {
+      const Shape& shape = graph.shape(layer.output);
+      return {shape.items, shape.channels, shape.depth, shape.height, shape.width};
+    }
+    default:
+      return {out, 0, 0, 0, 0};
+  }
+}
+
+bool same_weights(const Graph& graph, const Layer& a, const Layer& b) {
+  const auto same = [](const Parameter& x, const Parameter& y) { return x.elements == y.elements; };
+  return std::equal(a.parameters.begin(), a.parameters.end(), b.parameters.begin(), b.parameters.end(), same) &&
+         weight_shape(graph, a) == weight_shape(graph, b);
+}
+
 }  // namespace
 
 int LayerReader::named(const TomlTable& table, std::string_view key, const std::string& name) const {
@@ -108,7 +139,18 @@ int LayerReader::read_once(const TomlTable& table, const std::string& op, const 
   }
 }
 
+// Names are looked up with dots between them, so that none may hold one.
+void LayerReader::check_id(const TomlTable& table, const std::string& id) const {
+  const std::string own = table.text("id", "0");
+  if (own.empty() || own.find('.') != std::string::npos) table.fail("id", "expected a name without dots");
+  if (id == "input" || (!scope_.empty() && own == "in")) {
+    table.fail("id", fmt::format("'{}' is the name of what comes in", own));
+  }
+  if (ranges_.contains(id)) table.fail("id", fmt::format("another layer is called '{}'", id));
+}
+
 int LayerReader::read(const TomlTable& table, const std::string& id) {
+  check_id(table, id);
   const std::string op = table.choice("op", op_names());
   const int64_t repeat = table.integer("repeat", {1, 1000}, 1);
   const std::string shared = table.text("shared", "");
@@ -157,8 +199,7 @@ void LayerReader::share(const TomlTable& table, std::pair<size_t, size_t> owner,
   for (size_t i = begin; i < layers.size(); ++i) {
     if (layers[i].parameters.empty()) continue;
     while (from < owner.second && layers[from].parameters.empty()) ++from;
-    const bool fits = from < owner.second && layers[from].parameter_count() == layers[i].parameter_count();
-    if (!fits && layers[i].parameter_count() > 0) {
+    if (from >= owner.second || !same_weights(builder.graph(), layers[from], layers[i])) {
       table.fail("shared", fmt::format("the parameters of {} are not those of a layer there", layers[i].name));
     }
     if (norms || layers[i].op != Op::kNorm) layers[i].shared_with = static_cast<int>(from);
@@ -169,7 +210,9 @@ void LayerReader::share(const TomlTable& table, std::pair<size_t, size_t> owner,
 int LayerReader::replay(const TomlTable& table, const std::string& id) {
   Graph& graph = builder.graph();
   std::map<int, int> moved;
-  for (const std::string& name : table.texts("layers")) {
+  const std::vector<std::string> replayed = table.texts("layers");
+  if (replayed.empty()) table.fail("layers", "expected at least one id");
+  for (const std::string& name : replayed) {
     const auto range = ranges_.find(name);
     if (range == ranges_.end()) table.fail("layers", fmt::format("unknown layer '{}'", name));
     int block = -1;

@@ -38,6 +38,7 @@ class LayerReader {
   int last = -1;
 
  private:
+  void check_id(const TomlTable& table, const std::string& id) const;
   int read_once(const TomlTable& table, const std::string& op, const std::string& id);
 
   int chained_ = -1;   // input of the next layer, in place of its `from`: repeats feed themselves

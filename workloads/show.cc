@@ -43,7 +43,7 @@ std::vector<ClassTotal> class_totals(const LoweredStep& step) {
   return present;
 }
 
-std::vector<CollectiveTotal> collective_totals(const LoweredStep& step) {
+std::vector<CollectiveTotal> collective_totals(const LoweredStep& step, int64_t accumulation) {
   std::vector<CollectiveTotal> totals;
   for (const StepCollective& one : step.collectives) {
     auto same = std::find_if(totals.begin(), totals.end(), [&](const CollectiveTotal& total) {
@@ -55,7 +55,8 @@ std::vector<CollectiveTotal> collective_totals(const LoweredStep& step) {
                                           .reason = one.reason,
                                           .pass = one.pass,
                                           .blocking = one.blocking,
-                                          .ranks = one.ranks});
+                                          .ranks = one.ranks,
+                                          .times_per_step = one.pass == Pass::kOptimizer ? 1 : accumulation});
     }
     same->count += one.count;
     same->bytes += double(one.bytes) * double(one.count);

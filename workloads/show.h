@@ -35,9 +35,10 @@ struct CollectiveTotal {
   Pass pass = Pass::kForward;
   bool blocking = true;
   int64_t ranks = 1;
-  int64_t count = 0;
-  double bytes = 0;  // of all of them
+  int64_t count = 0;           // in a micro-batch; of kOptimizer: in a step
+  double bytes = 0;            // of all of them
+  int64_t times_per_step = 1;  // this often in a step
 };
-std::vector<CollectiveTotal> collective_totals(const LoweredStep& step);
+std::vector<CollectiveTotal> collective_totals(const LoweredStep& step, int64_t accumulation);
 
 }  // namespace farscale

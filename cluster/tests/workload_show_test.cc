@@ -62,11 +62,42 @@ TEST(WorkloadShow, OptionsReachTheLowering) {
   EXPECT_GT(bytes(show_json({"resnet50", "--fusion", "eager"})), bytes(show_json({"resnet50"})));
 }
 
-TEST(WorkloadShow, TimeSharesAddUpToOne) {
+// Predicted times have a range and say what they rest on; the classes' shares add up to the whole.
+TEST(WorkloadShow, TimesHaveRangesAndEvidence) {
   const nlohmann::json shown = show_json({"resnet50", "--hardware", "h100-sxm"});
   double share = 0;
-  for (const auto& row : shown.at("classes")) share += row.at("time_share").get<double>();
-  EXPECT_NEAR(share, 1, 1e-9);
+  for (const auto& row : shown.at("classes")) {
+    const auto& range = row.at("time_share");
+    EXPECT_LE(range.at("p05"), range.at("p50"));
+    EXPECT_LE(range.at("p50"), range.at("p95"));
+    share += range.at("p50").get<double>();
+  }
+  EXPECT_NEAR(share, 1, 0.02);  // medians of shares
+  const auto& compute = shown.at("compute_s");
+  EXPECT_LT(1.05 * compute.at("p05").get<double>(), compute.at("p50").get<double>());
+  EXPECT_LT(1.05 * compute.at("p50").get<double>(), compute.at("p95").get<double>());
+  EXPECT_GE(shown.at("evidence").size(), 6U);
+  for (const auto& line : shown.at("evidence")) EXPECT_FALSE(line.at("source").get<std::string>().empty());
+  const std::string text = show({"resnet50", "--hardware", "h100-sxm"});
+  EXPECT_THAT(text, testing::HasSubstr("5 % to 95 % of the draws"));
+  EXPECT_THAT(text, testing::HasSubstr("  D  bf16 dense rate"));
+}
+
+// Collectives are counted by micro-batch and by step; those of the optimizer run once a step.
+TEST(WorkloadShow, CountsByMicroBatchAndByStep) {
+  const std::vector<std::string> arguments = {"llama3-8b", "--layout", "dp=8 tp=8 zero=1 accum=4"};
+  bool once = false, often = false;
+  for (const auto& row : show_json(arguments).at("collectives")) {
+    const bool optimizer = row.at("pass") == "optimizer";
+    EXPECT_EQ(row.at("times_per_step"), optimizer ? 1 : 4) << row;
+    (optimizer ? once : often) = true;
+  }
+  EXPECT_TRUE(once && often);
+  const std::string text = show(arguments);
+  EXPECT_THAT(text, testing::HasSubstr("a micro-batch  a step  bytes a step"));
+  EXPECT_THAT(text, testing::ContainsRegex("sequence parallel rows +all_gather +tp +8 +forward +65 +260"));
+  EXPECT_THAT(text, testing::ContainsRegex("updated weights +all_gather +dp +8 +optimizer +- +1"));
+  EXPECT_THAT(text, testing::HasSubstr("reduced after the last micro-batch"));
 }
 
 TEST(WorkloadShow, WrongInputIsRefused) {

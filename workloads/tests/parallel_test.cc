@@ -60,6 +60,8 @@ TEST(Layouts, RefuseNonsense) {
   refused("tp=2 tp=4", 8, "tp is given twice");
   refused("dp=4 tp=4", 8, "16 GPUs, not 8");
   refused("dp=8 ep=3", 0, "ep=3");
+  refused("dp=8 hsdp=4", 0, "give zero= too");
+  refused("dp=8 interleave=4", 0, "give pp= too");
 }
 
 TEST(Layouts, MustFitTheNetwork) {
@@ -70,6 +72,8 @@ TEST(Layouts, MustFitTheNetwork) {
   refused("resnet50", "tp=2", "no layer can be divided");
   refused("gpt3-175b", "dp=4 ep=2", "has no experts");
   refused("llama3-8b", "pp=64", "cannot make 64 pipeline stages");
+  refused("llama3-8b", "tp=16", "8 heads of keys and values do not divide by tp=16");
+  refused("gpt3-175b", "dp=8 sync_bn=1", "no batch norms");
 }
 
 TEST(TensorParallel, DividesFlopsAndParameters) {

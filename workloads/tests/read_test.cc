@@ -46,7 +46,40 @@ TEST(Reading, PointsAtTheLine) {
   fails(kHead + "[[layer]]\nid = \"a\"\nop = \"elementwise\"\nfrom = []\n", "12", "at least one name");
 }
 
+// What is no mistake of spelling, but no network either.
+TEST(Reading, RefusesWhatIsNoNetwork) {
+  const auto layer = [](const std::string& id, const std::string& keys) {
+    return fmt::format("[[layer]]\nid = \"{}\"\n{}\n", id, keys);
+  };
+  const std::string conv = "op = \"conv\"\nout = 8";
+  fails(kHead + layer("a", conv) + layer("a", conv), "14", "another layer is called 'a'");
+  fails(kHead + layer("", conv), "10", "a name without dots");
+  fails(kHead + layer("a.b", conv), "10", "a name without dots");
+  fails(kHead + layer("input", conv), "10", "what comes in");
+  fails(kHead + layer("s",
+                      "op = \"sequence\"\nlayers = [{ id = \"x\", op = \"norm\" }, { id = \"x\", op = "
+                      "\"norm\" }]"),
+        "12", "another layer is called 's.x'");
+  fails(kHead + layer("a", conv + "\nkernel = 1024"), "11", "more than twice the 64 positions");
+  fails(kHead + layer("r", "op = \"replay\"\nlayers = []"), "12", "at least one id");
+  // As many parameters in another shape.
+  fails(kHead + layer("c", "op = \"input\"\nchannels = 2\nheight = 64\nwidth = 64") +
+            layer("a", "op = \"conv\"\nout = 6\nbias = false\nfrom = \"input\"") +
+            layer("b", "op = \"conv\"\nout = 9\nbias = false\nfrom = \"c\"\nshared = \"a\""),
+        "27", "not those of a layer there");
+  const std::string gather = "op = \"deformable_gather\"\nfrom = [\"a\", \"o\"]";
+  for (const char* offsets : {"op = \"conv\"\nout = 26", "op = \"conv\"\nout = 27\nstride = 2"}) {
+    fails(kHead + layer("a", conv) + layer("o", std::string(offsets) + "\nfrom = \"a\"") + layer("g", gather), "",
+          "for each of 9 taps");
+  }
+  EXPECT_NO_THROW(parse_workload(
+      kHead + layer("a", conv) + layer("o", "op = \"conv\"\nout = 27\nfrom = \"a\"") + layer("g", gather), "t"));
+  fails(kHead + layer("a", "op = \"conv\"\nout = 9223372036854775807"), "12", "found 9.22");
+}
+
 TEST(Reading, PointsAtTheHeader) {
+  fails("name = \"\"\nprovenance = \"proxy\"\nsources = [\"x\"]\n[inputs]\ntokens = 4\n", "1", "a name");
+  fails("name = \"t\"\nprovenance = \"proxy\"\nsources = [\"\"]\n[inputs]\ntokens = 4\n", "3", "where the numbers");
   fails("name = \"t\"\nprovenance = \"guess\"\nsources = [\"x\"]\n[inputs]\nheight = 1\nwidth = 1\n", "2", "proxy");
   fails("name = \"t\"\nprovenance = \"proxy\"\n[inputs]\nheight = 1\nwidth = 1\n", "1", "where the numbers");
   fails("name = \"t\"\nprovenance = \"proxy\"\nsources = [\"x\"]\n[inputs]\nheight = 1\nwidth = 1\n", "1", "[[layer]]");
