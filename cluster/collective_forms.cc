@@ -55,8 +55,10 @@ Path path_of(const LinkValues& links, const Group& group) {
   cross_tiers(links, group, cards, path);
   const double across = path.across_bytes_per_s;
   path.ring_bytes_per_s = group.per_domain == 1 ? across : std::min(path.ring_bytes_per_s, across);
-  // Two domains exchange in both directions of a card at once (tuning.cc: twice the rate for two nodes).
-  path.switch_bytes_per_s = std::min(path.switch_bytes_per_s, group.domains() == 2 ? 2 * across : across);
+  // Two domains exchange halves, in both directions of a card at once (tuning.cc: twice the rate for two nodes): all of
+  // the data passes every card set once.
+  const double exchange = group.domains() == 2 ? 2 * (path.ranks - 1) / path.ranks : 1;
+  path.switch_bytes_per_s = std::min(path.switch_bytes_per_s, exchange * across);
   return path;
 }
 

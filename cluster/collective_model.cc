@@ -123,11 +123,15 @@ double fitted_time(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks,
   return cost.at(bytes);
 }
 
-double message_time(const LinkValues& links, double bytes, int64_t reach) {
+double message_time(const LinkValues& links, double bytes, const Group& group) {
+  if (group.domains() == 1) {
+    return links.latency_scale * links.constants->ring.scale_up_s[size_t(Protocol::kSimple)] +
+           bytes / links.ring_bytes_per_s;
+  }
   double hop_s = links.constants->ring.network_s[size_t(Protocol::kSimple)];
   double slowest = 1;
   for (const TierValues& tier : links.tiers) {
-    if (double(reach) <= tier.beyond_ranks) continue;
+    if (double(group.reach()) <= tier.beyond_ranks) continue;
     hop_s += (tier.hop_factor - 1) * links.constants->ring.network_s[size_t(Protocol::kSimple)];
     slowest = std::max(slowest, tier.collisions);
   }

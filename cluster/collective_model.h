@@ -116,7 +116,11 @@ double latency_steps(CollectiveKind kind, bool ring, int64_t ranks);
 // Seconds by a fitted curve, its covariance apart.
 double fitted_time(const CollectiveFit& fit, CollectiveKind kind, int64_t ranks, double bytes);
 
-// A point-to-point message over the network (pipeline stages), `bytes` from one GPU to one `reach` GPUs away.
-double message_time(const LinkValues& links, double bytes, int64_t reach = 0);
+// A point-to-point message between two ranks of a group (pipeline stages): over the network unless a domain holds all.
+double message_time(const LinkValues& links, double bytes, const Group& group);
+
+// Log spread of communication time for each doubling of the ranks beyond those that were measured: assumption, sized on
+// what fits to a quarter of the ranks miss on published tables.
+inline constexpr double kSpreadPerDoubling = 0.08;
 
 }  // namespace farscale

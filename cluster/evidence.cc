@@ -1,8 +1,10 @@
-// What a prediction rests on, line by line.
+// What a prediction rests on, line by line, and what to be warned of.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "cluster/fit.h"
 #include "cluster/predictor.h"
 #include "kernels/format.h"
 
@@ -44,7 +46,54 @@ void add_link_lines(std::vector<EvidenceLine>& lines, const Machine::Data& machi
   if (group.reach() > c.site.beyond_ranks) lines.push_back(line("more than one site", c.site.collisions));
 }
 
+void add_placement_notes(std::vector<std::string>& notes, const Machine::Data& machine, const Choice& choice,
+                         int64_t gpus) {
+  const int64_t used = used_domain(machine, choice.layout);
+  if (used < machine.scale_up_domain && gpus > used) {
+    notes.push_back(
+        fmt::format("{}: {} of the {} GPUs of a scale-up domain are used, so that no tensor, context or expert group "
+                    "straddles two; the others are not counted",
+                    choice.str(), used, machine.scale_up_domain));
+  }
+  if (const int64_t known = known_ranks(machine); machine.generation.empty() && gpus > known) {
+    notes.push_back(fmt::format("{}: nobody measured its collectives on more than {} {}: ranges widen beyond",
+                                machine.name, format_count(double(known)), machine.kind == "host" ? "ranks" : "GPUs"));
+  }
+}
+
 }  // namespace
+
+void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
+  const StepProfile& step = profile(choice);
+  const Machine::Data& machine = machine_.data();
+  prediction.warnings = step.warnings;
+  const double capacity = machine.memory_bytes.value.p50;
+  if (capacity > 0 && step.memory_bytes > usable_bytes(machine)) {
+    prediction.warnings.push_back(fmt::format("{}: needs {} a GPU, {} has {} ({} of them usable)", choice.str(),
+                                              format_si(step.memory_bytes, "B"), machine.name, format_si(capacity, "B"),
+                                              format_si(usable_bytes(machine), "B")));
+  }
+  add_placement_notes(prediction.warnings, machine, choice, prediction.gpus);
+  if (const std::string busy = busy_note(machine.ranks); !busy.empty()) prediction.warnings.push_back(busy);
+  constexpr int64_t kEven = 8;
+  if (options_.layout == "auto" && choice.layout.zero_stage > 0 && prediction.gpus > kEven &&
+      prediction.gpus % kEven != 0) {
+    prediction.warnings.push_back(fmt::format("few layouts divide {} GPUs: {} would allow tensor and pipeline splits",
+                                              format_count(double(prediction.gpus)),
+                                              format_count(double(prediction.gpus - prediction.gpus % kEven))));
+  }
+  for (const CollectiveNote& note : communication_notes(prediction.gpus)) {
+    if (note.holds) continue;
+    prediction.warnings.push_back(
+        fmt::format("{}: {} sends chunks shorter than a line of its protocol: its formula does not hold there",
+                    note.what, note.algorithm));
+  }
+  if (options_.eject > 0) {
+    prediction.warnings.push_back(fmt::format("the {} GPUs are those left after the slowest {} were taken out of {}",
+                                              format_count(double(prediction.gpus)), format_percent(options_.eject),
+                                              format_count(std::ceil(double(prediction.gpus) / (1 - options_.eject)))));
+  }
+}
 
 void Predictor::fill_evidence(Prediction& prediction, const Choice& choice) {
   const Machine::Data& machine = machine_.data();

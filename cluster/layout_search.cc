@@ -4,9 +4,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 
+#include "cluster/layout_grid.h"
 #include "cluster/predictor.h"
 #include "kernels/error.h"
 #include "kernels/format.h"
@@ -16,107 +16,17 @@ namespace {
 
 constexpr double kUsableMemory = 0.94;  // the rest is context, workspace and fragmentation: assumption
 constexpr double kClearlyFaster = 1.01;
-constexpr int64_t kMostTensor = 16, kMostPipeline = 64, kMostContext = 16, kMostExpert = 64;
-constexpr int64_t kLeastTokens = 2048;  // a context rank's part of a sequence: with less, attention cannot hide it
-constexpr size_t kRefined = 12;         // best layouts that are tried with chunks and other buckets
+constexpr int64_t kChunks[] = {2, 4, 8};  // of a pipeline stage
+constexpr size_t kRefined = 12;           // best layouts that are tried with other buckets
+constexpr size_t kRanked = 32;            // best layouts that are weighed once more, on so many draws
+constexpr size_t kRankingDraws = 100;
 constexpr double kBuckets[] = {100.0 * 1024 * 1024, 400.0 * 1024 * 1024};
 
-// Splits that a network allows: powers of two that its layers divide by.
-struct Splits {
-  std::vector<int64_t> tensor, pipeline, context, expert;
-};
-
-std::vector<int64_t> powers(int64_t most) {
-  std::vector<int64_t> all;
-  for (int64_t i = 1; i <= most; i *= 2) all.push_back(i);
-  return all;
-}
-
-Splits splits_of(const Workload& workload, const Machine::Data& machine) {
-  const auto allowed = [&](std::vector<int64_t> all, const auto& layout_of) {
-    std::erase_if(all, [&](int64_t parts) {
-      try {
-        if (parts > 1) lower(workload, {.layout = layout_of(parts)});
-        return false;
-      } catch (const InputError&) {
-        return true;
-      }
-    });
-    return all;
-  };
-  const bool sequences = workload.sample_unit() == "sequence";
-  const auto tokens = int64_t(workload.frames_per_sample());
-  return {.tensor = allowed(powers(std::min(machine.scale_up_domain, kMostTensor)),
-                            [](int64_t parts) { return Layout{.tp = parts}; }),
-          .pipeline = allowed(powers(kMostPipeline), [](int64_t parts) { return Layout{.pp = parts}; }),
-          .context = powers(sequences ? std::clamp<int64_t>(tokens / kLeastTokens, 1, kMostContext) : 1),
-          .expert = allowed(powers(kMostExpert), [](int64_t parts) { return Layout{.dp = parts, .ep = parts}; })};
-}
-
-// Ranks that HSDP shards over: whole domains, four times as many each time.
-std::vector<int64_t> shards_of(const Machine::Data& machine, const Layout& layout) {
-  std::vector<int64_t> shards;
-  for (int64_t shard = std::max<int64_t>(2, machine.scale_up_domain / layout.tp); shard < layout.dp * layout.cp;
-       shard *= 4) {
-    if (layout.dp * layout.cp % shard == 0) shards.push_back(shard);
-  }
-  return shards;
-}
-
-// The layout with every stage of sharding.
-void add_sharded(const Machine::Data& machine, Layout layout, std::vector<Layout>& all) {
-  all.push_back(layout);
-  if (layout.dp * layout.cp == 1) return;
-  for (const int stage : {1, 2, 3}) {
-    layout.zero_stage = stage;
-    all.push_back(layout);
-  }
-  for (const int64_t shard : shards_of(machine, layout)) {
-    layout.hsdp_shard = shard;
-    all.push_back(layout);
-  }
-}
-
-// Micro-batches that make a step of `batch` samples: the workload's own, halved and doubled.
-void add_micro_batches(const Machine::Data& machine, Layout layout, int64_t batch, int64_t own,
-                       std::vector<Layout>& all) {
-  if (batch % layout.dp != 0) return;
-  const int64_t of_rank = batch / layout.dp;
-  for (int64_t size = 1; size <= of_rank; ++size) {
-    const bool related = size % own == 0 ? std::has_single_bit(uint64_t(size / own))
-                                         : own % size == 0 && std::has_single_bit(uint64_t(own / size));
-    if (!related || of_rank % size != 0 || size > 16 * own) continue;
-    layout.micro_batch = size == own ? 0 : size;
-    layout.accumulation = of_rank / size;
-    if (layout.pp > 1 && layout.accumulation < layout.pp) continue;  // the bubble would be half of the step or more
-    add_sharded(machine, layout, all);
-  }
-}
-
-std::vector<Layout> grid(const Splits& splits, const Machine::Data& machine, const Workload& workload, int64_t gpus,
-                         int64_t batch) {
-  std::vector<Layout> all;
-  for (const int64_t tp : splits.tensor) {
-    for (const int64_t pp : splits.pipeline) {
-      for (const int64_t cp : splits.context) {
-        if (gpus % (tp * pp * cp) != 0) continue;
-        const int64_t dp = gpus / (tp * pp * cp);
-        for (const int64_t ep : splits.expert) {
-          if (dp % ep != 0) continue;
-          add_micro_batches(machine, {.dp = dp, .tp = tp, .pp = pp, .cp = cp, .ep = ep}, batch,
-                            workload.default_micro_batch(), all);
-        }
-      }
-    }
-  }
-  return all;
-}
-
-int complications(const Choice& choice) {
+int complications(const Choice& choice, const Machine::Data& machine) {
   const Layout& l = choice.layout;
-  return (l.tp > 1) + (l.pp > 1) + (l.cp > 1) + (l.ep > 1) + (l.zero_stage > 0) + (l.hsdp_shard > 0) +
-         (l.micro_batch > 0) + (l.interleave > 1) + (l.checkpoint != Layout::Checkpoint::kFile) +
-         (choice.bucket_bytes > 0);
+  return (used_domain(machine, l) < machine.scale_up_domain) + (l.tp > 1) + (l.pp > 1) + (l.cp > 1) + (l.ep > 1) +
+         (l.zero_stage > 0) + (l.hsdp_shard > 0) + (l.micro_batch > 0) + (l.interleave > 1) +
+         (l.checkpoint != Layout::Checkpoint::kFile) + (choice.bucket_bytes > 0);
 }
 
 // What the slower layout spends more on, as a share of the chosen one's step.
@@ -137,16 +47,19 @@ std::string worse_part(const Candidate& slower, const Candidate& best) {
 
 bool faster(const Candidate& a, const Candidate& b) { return a.samples_per_s > b.samples_per_s; }
 
-// The simplest of those that nobody would tell from the fastest goes first, and the others say why not.
-void rank(std::vector<Candidate>& all) {
-  std::stable_sort(all.begin(), all.end(), faster);
-  if (all.empty() || all.front().samples_per_s <= 0) return;
+// The simplest of the first `count` that nobody would tell from the fastest goes first, the others by speed.
+void choose_simplest(std::vector<Candidate>& all, size_t count, const Machine::Data& machine) {
+  const auto end = all.begin() + ptrdiff_t(count);
+  std::stable_sort(all.begin(), end, faster);
   const double enough = all.front().samples_per_s / kClearlyFaster;
   auto chosen = all.begin();
-  for (auto one = all.begin(); one != all.end() && one->samples_per_s >= enough; ++one) {
-    if (complications(one->choice) < complications(chosen->choice)) chosen = one;
+  for (auto one = all.begin(); one != end && one->samples_per_s >= enough; ++one) {
+    if (complications(one->choice, machine) < complications(chosen->choice, machine)) chosen = one;
   }
   std::rotate(all.begin(), chosen, chosen + 1);
+}
+
+void say_why_not(std::vector<Candidate>& all) {
   for (size_t i = 1; i < all.size(); ++i) {
     if (!all[i].why_not.empty()) continue;
     const double gain = all[i].samples_per_s / all.front().samples_per_s - 1;
@@ -154,6 +67,12 @@ void rank(std::vector<Candidate>& all) {
                      : gain < 0.001 ? "no faster, and no simpler"
                                     : fmt::format("{} faster, but less simple", format_percent(gain));
   }
+}
+
+void take(Candidate& candidate, double samples, const StepTimes& parts) {
+  candidate.parts = parts;
+  candidate.step_time_s = parts.total();
+  candidate.samples_per_s = samples / candidate.step_time_s;
 }
 
 }  // namespace
@@ -179,9 +98,7 @@ Candidate Predictor::weigh(const Choice& choice, int64_t gpus) {
           fmt::format("needs {} of {} usable", format_si(candidate.memory_bytes, "B"), format_si(usable, "B"));
       return candidate;
     }
-    candidate.parts = times(choice, gpus, median_);
-    candidate.step_time_s = candidate.parts.total();
-    candidate.samples_per_s = samples_per_step(choice) / candidate.step_time_s;
+    take(candidate, samples_per_step(choice), times(choice, gpus, median_));
   } catch (const InputError& error) {
     candidate.why_not = error.what();
   }
@@ -221,7 +138,7 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
   const int64_t own = workload_.default_micro_batch();
   const int64_t batch = options_.batch > 0 ? options_.batch : gpus * own;
   std::vector<Candidate> all;
-  for (const Layout& layout : grid(splits_of(workload_, machine), machine, workload_, gpus, batch)) {
+  for (const Layout& layout : layout_grid(workload_, machine, gpus, batch)) {
     all.push_back(weigh({layout, options_.bucket_bytes}, gpus));
     // What does not fit may do so when activations are computed again.
     if (all.back().samples_per_s > 0 || all.back().memory_bytes <= 0) continue;
@@ -236,23 +153,54 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
                     batch, gpus));
   }
   std::stable_sort(all.begin(), all.end(), faster);
-  const size_t refined = std::min(kRefined, all.size());
-  for (size_t i = 0; i < refined && all[i].samples_per_s > 0; ++i) {
-    const Choice base = all[i].choice;
-    for (const int64_t chunks : {int64_t{2}, int64_t{4}, int64_t{8}}) {
-      if (base.layout.pp == 1 || base.layout.accumulation % base.layout.pp != 0) break;
-      Choice chunked = base;
+  if (all.front().samples_per_s <= 0) nothing_fits(all, gpus);
+  refine(all, gpus);
+  rank_on_draws(all, gpus);
+  return all;
+}
+
+// Chunks for every pipeline that would be fastest without its bubble, other buckets for the best layouts. All are
+// sorted by speed, before and after.
+void Predictor::refine(std::vector<Candidate>& all, int64_t gpus) {
+  const double best = all.front().samples_per_s;
+  for (size_t i = 0, known = all.size(); i < known && all[i].samples_per_s > 0; ++i) {
+    const Candidate base = all[i];
+    const Layout& layout = base.choice.layout;
+    const double without = base.samples_per_s * base.step_time_s / (base.step_time_s - base.parts.bubble);
+    if (layout.pp == 1 || layout.accumulation % layout.pp != 0 || without < best) continue;
+    for (const int64_t chunks : kChunks) {
+      Choice chunked = base.choice;
       chunked.layout.interleave = chunks;
       all.push_back(weigh(chunked, gpus));
     }
-    for (const double bytes : kBuckets) {
-      if (base.layout.zero_stage == 3 || options_.bucket_bytes > 0 || base.layout.dp == 1) break;
-      all.push_back(weigh({base.layout, bytes}, gpus));
-    }
   }
-  rank(all);
-  if (all.front().samples_per_s <= 0) nothing_fits(all, gpus);
-  return all;
+  std::stable_sort(all.begin(), all.end(), faster);
+  for (size_t i = 0, known = std::min(kRefined, all.size()); i < known && all[i].samples_per_s > 0; ++i) {
+    const Choice base = all[i].choice;
+    if (base.layout.zero_stage == 3 || options_.bucket_bytes > 0 || base.layout.dp == 1) continue;
+    for (const double bytes : kBuckets) all.push_back(weigh({base.layout, bytes}, gpus));
+  }
+  std::stable_sort(all.begin(), all.end(), faster);
+}
+
+// The best layouts are weighed once more by the median of draws, as predictions are: where communication seldom shows,
+// it is more than at the median inputs. The others, all slower there, keep their distance to the chosen one.
+void Predictor::rank_on_draws(std::vector<Candidate>& all, int64_t gpus) {
+  const Machine::Data& machine = machine_.data();
+  const auto impossible = std::find_if(all.begin(), all.end(), [](const Candidate& c) { return c.samples_per_s <= 0; });
+  const auto possible = size_t(impossible - all.begin()), ranked = std::min(kRanked, possible);
+  choose_simplest(all, possible, machine);
+  for (size_t i = 0; i < ranked; ++i) {
+    const Choice& choice = all[i].choice;
+    take(all[i], samples_per_step(choice), middle_of(times_of_draws(choice, gpus, kRankingDraws)));
+  }
+  choose_simplest(all, ranked, machine);
+  const double longer = all.front().step_time_s / times(all.front().choice, gpus, median_).total();
+  for (size_t i = ranked; i < possible; ++i) {
+    take(all[i], samples_per_step(all[i].choice), all[i].parts * longer);
+  }
+  std::stable_sort(all.begin() + 1, all.end(), faster);
+  say_why_not(all);
 }
 
 Candidate Predictor::asked_for(int64_t gpus) {
@@ -277,9 +225,7 @@ Candidate Predictor::asked_for(int64_t gpus) {
                     options_.layout, workload_.name(), format_si(asked.memory_bytes, "B"), machine_.name(),
                     format_si(capacity, "B")));
   }
-  asked.parts = times(asked.choice, gpus, median_);
-  asked.step_time_s = asked.parts.total();
-  asked.samples_per_s = samples_per_step(asked.choice) / asked.step_time_s;
+  take(asked, samples_per_step(asked.choice), times(asked.choice, gpus, median_));
   return asked;
 }
 

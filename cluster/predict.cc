@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <span>
 
 #include "cluster/draws.h"
-#include "cluster/fit.h"
 #include "cluster/jitter.h"
 #include "cluster/predictor.h"
 #include "kernels/error.h"
@@ -14,14 +14,6 @@
 
 namespace farscale {
 namespace {
-
-// Log spread of communication time for each doubling of the ranks beyond those the model has seen: assumption, sized on
-// what fits to a quarter of the ranks miss on published tables.
-constexpr double kSpreadPerDoubling = 0.08;
-
-double known_ranks(const Machine::Data& machine) {
-  return double(machine.fitted_ranks > 0 ? machine.fitted_ranks : machine.collectives.published_ranks);
-}
 
 Estimate estimate_of(std::vector<double>& values) {
   const auto at = [&](double q) {
@@ -32,11 +24,8 @@ Estimate estimate_of(std::vector<double>& values) {
   return {at(0.05), at(0.5), at(0.95)};
 }
 
-// The breakdown of the median inputs, scaled so that its parts sum to the median of the draws.
-Breakdown breakdown_of(const StepTimes& times, double median_s) {
-  const double scale = median_s / times.total();
-  return {times.compute * scale, times.memory * scale,    times.exposed_comm * scale,
-          times.bubble * scale,  times.straggler * scale, times.input * scale};
+Breakdown breakdown_of(const StepTimes& times) {
+  return {times.compute, times.memory, times.exposed_comm, times.bubble, times.straggler, times.input};
 }
 
 std::string binding_of(const Breakdown& parts) {
@@ -86,6 +75,30 @@ MachineDraw median_of(const Machine::Data& machine, const PredictOptions& option
 }
 
 }  // namespace
+
+int64_t known_ranks(const Machine::Data& machine) {
+  if (machine.fitted_ranks > 0) return machine.fitted_ranks;
+  return machine.generation.empty() ? machine.scale_up_domain : machine.collectives.published_ranks;
+}
+
+StepTimes middle_of(std::vector<StepTimes> draws) {
+  std::sort(draws.begin(), draws.end(), [](const StepTimes& a, const StepTimes& b) { return a.total() < b.total(); });
+  const double median_s = draws[size_t(std::lround(0.5 * double(draws.size() - 1)))].total();
+  const std::span<const StepTimes> half =
+      std::span(draws).subspan(draws.size() / 4, draws.size() - draws.size() / 4 * 2);
+  StepTimes mean, slope;
+  double variance = 0;
+  for (const StepTimes& one : half) mean += one * (1 / double(half.size()));
+  for (const StepTimes& one : half) {
+    const double more_s = one.total() - mean.total();
+    slope += one * more_s;
+    variance += more_s * more_s;
+  }
+  if (variance > 0) mean += slope * ((median_s - mean.total()) / variance);
+  mean.exposed_comm = std::max(0.0, mean.exposed_comm);
+  mean.input = std::max(0.0, mean.input);
+  return mean * (median_s / mean.total());
+}
 
 Slowest::Slowest(int64_t n) : normal(expected_max_normal(n)), exponential(expected_max_exponential(n)), ranks(n) {}
 
@@ -153,7 +166,7 @@ StepConditions Predictor::conditions_of(const MachineDraw& draw, const StepProfi
                             .overhead = draw.overhead * draw.residual,
                             .interference = draw.interference,
                             .extrapolation = kSpreadPerDoubling * draw.extrapolation,
-                            .known_ranks = known_ranks(machine_.data()),
+                            .known_ranks = double(known_ranks(machine_.data())),
                             .straggling = straggling,
                             .input_bytes_per_s = options_.input_bytes_per_s,
                             .links = &draw.links};
@@ -167,6 +180,16 @@ StepTimes Predictor::times(const Choice& choice, int64_t gpus, const MachineDraw
   const StepProfile& step = profile(choice);
   return step_times(step, step_groups(machine_.data(), choice.layout), choice.layout,
                     conditions_of(draw, step, choice.layout, gpus));
+}
+
+std::vector<StepTimes> Predictor::times_of_draws(const Choice& choice, int64_t gpus, size_t count) {
+  const StepProfile& step = profile(choice);
+  const StepGroups groups = step_groups(machine_.data(), choice.layout);
+  std::vector<StepTimes> times;
+  for (size_t i = 0; i < std::min(count, draws_.size()); ++i) {
+    times.push_back(step_times(step, groups, choice.layout, conditions_of(draws_[i], step, choice.layout, gpus)));
+  }
+  return times;
 }
 
 double Predictor::samples_per_step(const Choice& choice) {
@@ -199,67 +222,34 @@ const std::vector<double>& Predictor::reference_rates(const Choice& choice, int6
   if (!base.empty()) return base;
   const double rate = samples_per_step(reference) / double(reference_gpus);
   base.reserve(draws_.size());
-  for (const MachineDraw& draw : draws_) base.push_back(rate / times(reference, reference_gpus, draw).total());
+  for (const StepTimes& times : times_of_draws(reference, reference_gpus)) base.push_back(rate / times.total());
   return base;
 }
 
 void Predictor::fill_ranges(Prediction& prediction, const Choice& choice) {
   const int64_t gpus = prediction.gpus;
   const std::vector<double>& base = reference_rates(choice, gpus);
-  const StepProfile& step = profile(choice);
-  const StepGroups groups = step_groups(machine_.data(), choice.layout);
   const double samples = samples_per_step(choice);
-  const double peak = machine_.peak_flops_per_s(step.type) * double(gpus);
+  const double peak = machine_.peak_flops_per_s(profile(choice).type) * double(gpus);
   const double flops = workload_.training_flops_per_sample() * samples;
+  const std::vector<StepTimes> steps = times_of_draws(choice, gpus);
   std::vector<double> time_s, rate, mfu, efficiency, exposed;
-  for (size_t i = 0; i < draws_.size(); ++i) {
-    const StepTimes times =
-        step_times(step, groups, choice.layout, conditions_of(draws_[i], step, choice.layout, gpus));
-    const double total = times.total();
+  for (size_t i = 0; i < steps.size(); ++i) {
+    const double total = steps[i].total();
     time_s.push_back(total);
     rate.push_back(samples / total);
     mfu.push_back(peak > 0 ? flops / (total * peak) : 0);
     efficiency.push_back(rate.back() / double(gpus) / base[i]);
-    exposed.push_back(times.exposed_comm / total);
+    exposed.push_back(steps[i].exposed_comm / total);
     if (!std::isfinite(total) || !std::isfinite(efficiency.back())) not_finite(machine_.data(), gpus);
   }
+  prediction.breakdown_s = breakdown_of(middle_of(steps));
   prediction.samples_per_s_draws = rate;
   prediction.step_time_s = estimate_of(time_s);
   prediction.samples_per_s = estimate_of(rate);
   prediction.mfu = estimate_of(mfu);
   prediction.scaling_efficiency = estimate_of(efficiency);
   prediction.exposed_comm_share = estimate_of(exposed);
-}
-
-void Predictor::fill_warnings(Prediction& prediction, const Choice& choice) {
-  const StepProfile& step = profile(choice);
-  const Machine::Data& machine = machine_.data();
-  prediction.warnings = step.warnings;
-  const double capacity = machine.memory_bytes.value.p50;
-  if (capacity > 0 && step.memory_bytes > usable_bytes(machine)) {
-    prediction.warnings.push_back(fmt::format("{}: needs {} a GPU, {} has {} ({} of them usable)", choice.str(),
-                                              format_si(step.memory_bytes, "B"), machine.name, format_si(capacity, "B"),
-                                              format_si(usable_bytes(machine), "B")));
-  }
-  if (const std::string busy = busy_note(machine.ranks); !busy.empty()) prediction.warnings.push_back(busy);
-  constexpr int64_t kEven = 8;
-  if (options_.layout == "auto" && choice.layout.zero_stage > 0 && prediction.gpus > kEven &&
-      prediction.gpus % kEven != 0) {
-    prediction.warnings.push_back(fmt::format("few layouts divide {} GPUs: {} would allow tensor and pipeline splits",
-                                              format_count(double(prediction.gpus)),
-                                              format_count(double(prediction.gpus - prediction.gpus % kEven))));
-  }
-  for (const CollectiveNote& note : communication_notes(prediction.gpus)) {
-    if (note.holds) continue;
-    prediction.warnings.push_back(
-        fmt::format("{}: {} sends chunks shorter than a line of its protocol: its formula does not hold there",
-                    note.what, note.algorithm));
-  }
-  if (options_.eject > 0) {
-    prediction.warnings.push_back(fmt::format("the {} GPUs are those left after the slowest {} were taken out of {}",
-                                              format_count(double(prediction.gpus)), format_percent(options_.eject),
-                                              format_count(std::ceil(double(prediction.gpus) / (1 - options_.eject)))));
-  }
 }
 
 Prediction Predictor::at(int64_t gpus) {
@@ -274,7 +264,6 @@ Prediction Predictor::at(int64_t gpus) {
   prediction.bucket_bytes = choice.bucket_bytes;
   prediction.memory_bytes = profile(choice).memory_bytes;
   fill_ranges(prediction, choice);
-  prediction.breakdown_s = breakdown_of(times(choice, gpus, median_), prediction.step_time_s.p50);
   prediction.binding = binding_of(prediction.breakdown_s);
   const Sensitivity largest = sensitivities(gpus).front();
   prediction.largest_uncertainty = largest.what;

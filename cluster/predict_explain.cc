@@ -51,8 +51,10 @@ std::vector<CollectiveNote> Predictor::communication_notes(int64_t gpus) {
     const Group& group = of(groups, one.group);
     if (group.ranks <= 1) continue;
     if (one.group == GroupName::kPipeline) {
-      notes.push_back({fmt::format("message of {} to the next stage", format_bytes(one.bytes)), "send and receive",
-                       message_time(median_.links, one.bytes, group.reach())});
+      const bool message = one.kind == CollectiveKind::kBroadcast;  // else sums of what stages share
+      notes.push_back({message ? fmt::format("message of {} to the next stage", format_bytes(one.bytes))
+                               : fmt::format("{} of {} between stages", name(one.kind), format_bytes(one.bytes)),
+                       "send and receive", message_time(median_.links, one.bytes, group)});
       continue;
     }
     const CollectiveCost cost = collective_cost(one.kind, median_.links, group);

@@ -24,7 +24,7 @@ void print_table(const std::vector<PredictRow>& rows, const std::string& unit, c
   for (const PredictRow& row : rows) {
     const Prediction& p = row.prediction;
     table.add({format_count(double(p.gpus)), Choice{p.layout, p.bucket_bytes}.str(),
-               range(p.step_time_s, format_seconds), range(p.samples_per_s, rate), format_percent(p.mfu.p50),
+               range(p.step_time_s, format_seconds), range(p.samples_per_s, rate), range(p.mfu, format_percent),
                range(p.scaling_efficiency, format_percent), range(p.exposed_comm_share, format_percent),
                range(row.goodput, format_percent), p.binding});
   }

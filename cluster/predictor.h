@@ -48,7 +48,7 @@ struct Choice {
 struct Candidate {
   Choice choice;
   double memory_bytes = 0;  // one GPU; 0 when it could not be lowered, its gradients alone when they do not fit
-  StepTimes parts;          // at the median inputs
+  StepTimes parts;          // at the median inputs; of the best ones of the draws' median
   double step_time_s = 0;
   double samples_per_s = 0;
   std::string why_not;  // empty for the chosen one
@@ -70,6 +70,14 @@ struct CollectiveNote {
   bool holds = true;  // the formula's chunks are no shorter than a line of its protocol
 };
 
+// The median of a step's draws, in parts as the draws next to it have them: lines through the middle half of them.
+StepTimes middle_of(std::vector<StepTimes> draws);
+
+// Ranks whose collectives somebody measured: with the records of a fit, or on the kinds of GPU that the published
+// tables are of, which are those of NCCL's tuning tables. Of others a data sheet says how fast a domain's links are, no
+// more.
+int64_t known_ranks(const Machine::Data& machine);
+
 // Memory of one GPU that a layout may use: the rest is context, workspace and fragmentation.
 double usable_bytes(const Machine::Data& machine);
 
@@ -85,7 +93,7 @@ class Predictor {
   // What the communication of the chosen layout is made of: algorithm of each collective size.
   std::vector<CollectiveNote> communication_notes(int64_t gpus);
   const BucketTotals& buckets(int64_t gpus) { return profile(choose(gpus)).buckets; }
-  // Seconds of one step of a layout at the median inputs: what the search weighs.
+  // Seconds of one step of a layout at the median inputs: what the search weighs first.
   StepTimes median_times(const Choice& choice, int64_t gpus) { return times(choice, gpus, median_); }
 
  private:
@@ -93,6 +101,7 @@ class Predictor {
   const std::vector<double>& costs_of_blocks(const Choice& choice);
   double memory_needed(const Choice& choice);
   StepTimes times(const Choice& choice, int64_t gpus, const MachineDraw& draw);
+  std::vector<StepTimes> times_of_draws(const Choice& choice, int64_t gpus, size_t count = SIZE_MAX);
   const Choice& choose(int64_t gpus) { return candidates(gpus).front().choice; }
   const Slowest& slowest(int64_t ranks);
   StepConditions conditions_of(const MachineDraw& draw, const StepProfile& step, const Layout& layout, int64_t gpus);
@@ -106,6 +115,8 @@ class Predictor {
   // Search (layout_search.cc).
   std::vector<Candidate> search(int64_t gpus);
   Candidate weigh(const Choice& choice, int64_t gpus);
+  void refine(std::vector<Candidate>& all, int64_t gpus);
+  void rank_on_draws(std::vector<Candidate>& all, int64_t gpus);
   Candidate asked_for(int64_t gpus);
   [[noreturn]] void nothing_fits(const std::vector<Candidate>& all, int64_t gpus);
 

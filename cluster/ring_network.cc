@@ -16,8 +16,6 @@
 namespace farscale {
 namespace {
 
-// Log spread for each doubling of the ranks beyond the fitted ones: assumption, the one predict makes for steps.
-constexpr double kSpreadPerDoubling = 0.08;
 constexpr double kTo95th = 1.645;  // standard deviations
 
 double number_of(const std::string& word, double least, double most) {

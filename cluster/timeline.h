@@ -1,6 +1,11 @@
 // One training step of one GPU as a timeline: weights are gathered one unit ahead of the compute that needs them,
 // backward tasks release gradient buckets, one communication stream serves both in order, compute slows while it does,
 // blocking collectives make compute wait. Cost does not depend on the number of ranks.
+//
+// Tensor, context and expert collectives and messages between pipeline stages are not on that stream, they run beside
+// it. They are spread evenly over their pass: what of them takes the stream's own link (the network card, or the
+// scale-up links where all data-parallel ranks share a domain) slows the stream by that share of the pass, and no link
+// is ever busy for longer than the step.
 #pragma once
 
 #include <array>
@@ -92,7 +97,13 @@ struct StepConditions {
 struct StepTimes {
   double compute = 0, memory = 0, exposed_comm = 0, bubble = 0, straggler = 0, input = 0;
   double total() const { return compute + memory + exposed_comm + bubble + straggler + input; }
+  StepTimes& operator+=(const StepTimes& other);
+  StepTimes operator*(double factor) const;
 };
+
+// GPUs of a scale-up domain that a layout uses: as many as tensor, context and expert groups (in this order of
+// nearness) fill without straddling: 64 of 72 for tensor groups of 16.
+int64_t used_domain(const Machine::Data& machine, const Layout& layout);
 
 // Groups of a layout on a machine. Ranks are numbered tensor first, then context, data and pipeline (Megatron-Core's
 // default order): tensor, context and expert groups lie inside domains first, then data parallel.

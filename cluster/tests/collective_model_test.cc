@@ -114,7 +114,9 @@ TEST_F(Forms, WhereRanksAreCountsNotOnlyHowMany) {
   links_.tiers[size_t(Tier::kSpine)] = {.beyond_ranks = 4096, .collisions = 1.5, .hop_factor = 2};
   const double near = all_reduce({64, 1, 64}).at(kMiB), far = all_reduce({64, 1, 64 * 128}).at(kMiB);
   EXPECT_GT(far, near);
-  EXPECT_GT(message_time(links_, kMiB, 8192), message_time(links_, kMiB, 64));
+  const auto message = [&](const Group& group) { return message_time(links_, kMiB, group); };
+  EXPECT_GT(message({.ranks = 2, .span = 8192}), message({.ranks = 2, .span = 64}));
+  EXPECT_LT(message({.ranks = 2, .per_domain = 2}), 0.5 * message({.ranks = 2}));  // NVLink instead of the card
 }
 
 TEST_F(Forms, ChunksUnderALineAreFlagged) {

@@ -54,6 +54,50 @@ TEST_F(Search, LargeOnesAreSplitAndTheOthersSayWhyNot) {
   EXPECT_THAT(all, testing::Contains(testing::Field(&Candidate::why_not, testing::HasSubstr("usable"))));
 }
 
+// The layout that is found is the best of those weighed, also when they are asked for by name.
+TEST_F(Search, AskingForALayoutFindsNoBetterOne) {
+  options_.draws = 500;
+  struct Case {
+    const char* workload;
+    const char* hardware;
+    int64_t gpus;
+  };
+  for (const Case& one : {Case{"llama3-8b", "gb200-nvl72", 262'144}, Case{"vit-l16", "mi355x", 4096},
+                          Case{"vit-l16", "a100-pcie", 512}, Case{"gpt3-175b", "h100-sxm", 512}}) {
+    const Workload workload = load_workload(one.workload);
+    const Machine machine = load_hardware(one.hardware);
+    Predictor predictor(workload, machine, options_);
+    const double found = predictor.at(one.gpus).samples_per_s.p50;
+    const std::vector<Candidate>& all = predictor.candidates(one.gpus);
+    for (size_t i = 1; i < std::min<size_t>(8, all.size()) && all[i].samples_per_s > 0; ++i) {
+      PredictOptions asked = options_;
+      asked.layout = all[i].choice.layout.str();
+      asked.bucket_bytes = all[i].choice.bucket_bytes;
+      const double rate = predict(workload, machine, one.gpus, asked).samples_per_s.p50;
+      EXPECT_LT(rate, 1.02 * found) << one.workload << " on " << one.hardware << ": " << all[i].choice.str();
+      EXPECT_NEAR(rate / all[i].samples_per_s, 1, 0.05) << all[i].choice.str();
+    }
+  }
+}
+
+// A GPU never trains more because there are more of them: beyond the size from which every split is possible the rate
+// of one falls, but for the hundredth that a simpler layout may cost. Memory apart, which sharding frees.
+TEST_F(Search, MoreGpusNeverRaiseTheRateOfOne) {
+  options_.ignore_memory = true;
+  for (const char* name : {"resnet50", "vit-l16", "llama3-8b"}) {
+    const Workload workload = load_workload(name);
+    for (const char* hardware : {"b300", "mi355x", "gb200-nvl72"}) {
+      Predictor predictor(workload, load_hardware(hardware), options_);
+      double least = INFINITY;
+      for (const int64_t gpus : {4096, 262'144}) {
+        const double rate = predictor.candidates(gpus).front().samples_per_s / double(gpus);
+        EXPECT_LT(rate, 1.012 * least) << name << " on " << gpus << " " << hardware;
+        least = std::min(least, rate);
+      }
+    }
+  }
+}
+
 TEST_F(Search, LongSequencesTryContextParallelism) {
   Predictor predictor(load_workload("llama3-8b"), machine_, options_);
   bool context = false;

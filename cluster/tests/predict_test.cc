@@ -44,6 +44,38 @@ TEST_F(Predict, BreakdownSumsToTheMedian) {
   }
 }
 
+// Parts are those of the draws next to the median: what communication adds there is not booked as compute.
+TEST(Breakdown, IsThatOfTheDrawsNextToTheMedian) {
+  std::vector<StepTimes> draws;
+  for (int i = 100; i >= 0; --i) draws.push_back({.compute = 1, .exposed_comm = i < 40 ? 0 : 0.01 * (i - 40)});
+  const StepTimes middle = middle_of(draws);
+  EXPECT_NEAR(middle.total(), 1.1, 1e-12);
+  EXPECT_NEAR(middle.compute, 1, 1e-3);
+  EXPECT_NEAR(middle.exposed_comm, 0.1, 1e-3);
+}
+
+// Compute that nothing makes uncertain stays what it is, however uncertain the network.
+TEST_F(Predict, BreakdownLeavesComputeAlone) {
+  const Machine certain = changed(machine_, [](Machine::Data& data) {
+    const auto fix = [](Quantity& quantity) {
+      quantity.value = {quantity.value.p50, quantity.value.p50, quantity.value.p50};
+    };
+    for (auto& [kind, share] : data.efficiency.tensor) fix(share);
+    for (Quantity* one : {&data.efficiency.memory, &data.efficiency.gather, &data.efficiency.launch_s,
+                          &data.efficiency.overhead, &data.memory_bytes_per_s}) {
+      fix(*one);
+    }
+    data.model_log_sigma = 0;
+    data.ranks = {};
+    scale(data.nic_bytes_per_s, 0.1);
+  });
+  const auto work_s = [&](int64_t gpus) {
+    const Breakdown b = predict(workload_, certain, gpus, {.layout = "mb=256", .draws = 200}).breakdown_s;
+    return b.compute + b.memory;
+  };
+  EXPECT_NEAR(work_s(16384) / work_s(1), 1, 0.02);
+}
+
 TEST_F(Predict, RangeHoldsTheMedianAndSeedRepeats) {
   const Prediction p = at(4096), again = at(4096);
   EXPECT_LT(p.step_time_s.p05, p.step_time_s.p50);
@@ -104,6 +136,52 @@ TEST_F(Predict, MoreLatencyIsNeverFaster) {
     const double time_s = predict(workload_, slower, 1024, options_).step_time_s.p50;
     EXPECT_GE(time_s, last);
     last = time_s;
+  }
+}
+
+// Bytes that leave a scale-up domain by each of its cards in one step, at least, whatever the algorithm.
+double card_bytes(const LoweredStep& step, const StepGroups& groups, const Layout& layout) {
+  const auto least = [](CollectiveKind kind, const Group& group, double bytes) {
+    return group.domains() <= 1 ? 0 : bus_factor(kind, group.domains()) * bytes / double(group.per_domain);
+  };
+  constexpr std::pair<const char*, GroupName> kNames[] = {
+      {"dp", GroupName::kData},      {"tp", GroupName::kTensor},   {"cp", GroupName::kContext},
+      {"ep", GroupName::kExpert},    {"shard", GroupName::kShard}, {"replica", GroupName::kReplica},
+      {"copies", GroupName::kCopies}};
+  const auto repeats = double(layout.accumulation);
+  double bytes = 0;
+  for (const StepCollective& one : step.collectives) {
+    const double times = double(one.count) * (one.pass == Pass::kOptimizer ? 1 : repeats);
+    for (const auto& [group, name] : kNames) {
+      if (one.group == group) bytes += times * least(one.kind, of(groups, name), double(one.bytes));
+    }
+    if (one.group == "pp" && one.pass == Pass::kForward) bytes += times * double(one.bytes);
+  }
+  for (const Bucket& bucket : step.buckets) {
+    const GroupName group = layout.hsdp_shard > 0 ? GroupName::kShard : GroupName::kData;
+    bytes += (layout.zero_stage >= 2 ? repeats : 1) * least(bucket.kind, of(groups, group), double(bucket.bytes));
+  }
+  return bytes;
+}
+
+// No step is shorter than its traffic takes at the card's rate: of every kind, alone and together.
+TEST_F(Predict, NoCardSendsFasterThanItCan) {
+  constexpr double kRate = 0.1e9 / 8;
+  const Machine slow = changed(machine_, [](Machine::Data& data) {
+    data.nic_bytes_per_s.value = {kRate, kRate, kRate};
+  });
+  const Workload large = load_workload("gpt3-175b");
+  for (const char* text : {"dp=64", "tp=16", "cp=16", "dp=8 tp=8 cp=2", "dp=64 zero=1", "dp=64 zero=2 accum=4",
+                           "dp=64 zero=3 accum=2", "dp=64 zero=3 hsdp=16", "dp=2 pp=8 accum=8", "tp=8 pp=8 accum=64",
+                           "tp=8 pp=8 accum=64 interleave=4", "tp=8 pp=2 accum=2 interleave=8", "tp=16 pp=4 accum=8",
+                           "dp=8 tp=8 pp=8 accum=16 interleave=2 zero=1", "dp=16 tp=4 pp=2 cp=2 accum=4 zero=3"}) {
+    Layout layout = parse_layout(text, 0);
+    const int64_t gpus = layout.dp * layout.tp * layout.pp * layout.cp;
+    const PredictOptions options{.layout = text, .draws = 20, .ignore_memory = true};
+    layout = predict(large, slow, gpus, options).layout;
+    const double bytes = card_bytes(lower(large, {.layout = layout}), step_groups(slow.data(), layout), layout);
+    EXPECT_GT(bytes, 0) << text;
+    EXPECT_GE(predict(large, slow, gpus, options).step_time_s.p05, bytes / kRate) << text;
   }
 }
 
@@ -203,6 +281,21 @@ TEST_F(Predict, RangesWidenBeyondTheKnownRanks) {
     return p.step_time_s.p95 / p.step_time_s.p05;
   };
   EXPECT_GT(width(64), 1.1 * width(16384));
+}
+
+// Published collectives are of the GPUs that NCCL's tables know. Of others nobody knows what lies beyond a domain.
+TEST_F(Predict, UnmeasuredNetworksAreLessSure) {
+  EXPECT_EQ(known_ranks(machine_.data()), machine_.data().collectives.published_ranks);
+  EXPECT_EQ(known_ranks(load_hardware("mi300x").data()), 8);
+  const auto width = [&](const char* generation) {
+    const Machine machine = changed(machine_, [&](Machine::Data& data) { data.generation = generation; });
+    const Prediction p = predict(workload_, machine, 1024, {.layout = "dp=1024 mb=32", .draws = 200});
+    EXPECT_EQ(*generation == 0, std::any_of(p.warnings.begin(), p.warnings.end(), [](const std::string& warning) {
+      return warning.find("nobody measured") != std::string::npos;
+    }));
+    return p.exposed_comm_share.p95 / p.exposed_comm_share.p05;
+  };
+  EXPECT_GT(width(""), 1.3 * width("hopper"));
 }
 
 TEST_F(Predict, CostDoesNotDependOnTheGpus) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "cluster/predict.h"
+#include "cluster/tests/pipeline_schedule.h"
 
 namespace farscale {
 namespace {
@@ -82,8 +83,12 @@ TEST_F(Timeline, AccumulationReducesOnce) {
   const StepTimes times = run({.dp = 8, .accumulation = 5});
   EXPECT_NEAR(times.compute, 5 * 6, 1e-9);
   EXPECT_NEAR(times.exposed_comm, 3, 1e-9);
-  profile_.reduces_every_pass = true;  // ZeRO 2 and 3: every micro-batch, what is left hides under the next forward
-  EXPECT_NEAR(run({.dp = 8, .accumulation = 5}).exposed_comm, 3 + 4 * (3 - 2), 1e-9);
+  profile_.reduces_every_pass = true;  // ZeRO 2: every micro-batch; the stream is never idle once it has begun
+  EXPECT_NEAR(run({.dp = 8, .accumulation = 5}).exposed_comm, 3, 1e-9);
+  data_parallel(0, 0);
+  profile_.backward_stretches.clear();
+  data_parallel(4, 2000);  // 8 s of traffic beside 6 s of work
+  EXPECT_NEAR(run({.dp = 8, .accumulation = 5}).total(), 2 + 1 + 5 * 8, 1e-9);
 }
 
 // FSDP: exposed = t_AG(1) + sum of max(0, t_AG(l + 1) - t_comp(l)).
@@ -158,6 +163,47 @@ TEST_F(Timeline, PipelineBubbles) {
   EXPECT_NEAR(run({.dp = 8, .pp = 4, .accumulation = 8}).bubble, 3 * 7, 1e-9);
 }
 
+// Messages are priced exactly as the schedules that they belong to make them wait.
+TEST_F(Timeline, MessagesTakeWhatTheScheduleMakesOfThem) {
+  links_.latency_scale = 0;
+  links_.network_bytes_per_s = 1e3;
+  profile_.forward = work(1), profile_.backward = work(2);
+  profile_.forward_stretches = {{.work = work(1)}}, profile_.backward_stretches = {{.work = work(2)}};
+  for (const double messages_s : {0.0, 0.06, 0.6, 1.5, 3.0, 9.0}) {  // of a micro-batch, both ways
+    for (const auto& [stages, chunks] : {std::pair{2, 1}, {4, 1}, {8, 1}, {2, 2}, {4, 2}, {4, 8}, {8, 4}}) {
+      const double there_s = messages_s / 3 / chunks, back_s = 2 * messages_s / 3 / chunks;
+      profile_.collectives = {{size_t(price(CollectiveKind::kBroadcast, 1e3 * there_s, GroupName::kPipeline)),
+                               double(chunks), false, Pass::kForward},
+                              {size_t(price(CollectiveKind::kBroadcast, 1e3 * back_s, GroupName::kPipeline)),
+                               double(chunks), false, Pass::kDataGradient}};
+      for (const int64_t turns : {1, 2, 5}) {
+        const int64_t micro_batches = turns * stages;
+        const double expected = played({stages, chunks, micro_batches, 1, 2, there_s, back_s});
+        const double found = run({.dp = 8, .pp = stages, .accumulation = micro_batches, .interleave = chunks}).total();
+        const bool saturated = messages_s > 1.5;  // messages queue behind each other: near
+        EXPECT_NEAR(found / expected, 1, saturated ? 0.25 : 1e-9)
+            << stages << " stages, " << chunks << " chunks, " << micro_batches << " micro-batches, " << messages_s;
+        EXPECT_GE(found, double(micro_batches) * messages_s * (1 - 1e-12));
+      }
+    }
+  }
+}
+
+// What else takes the network card slows the stream of gradients; what stays inside domains does not.
+TEST_F(Timeline, OtherTrafficTakesItsShareOfTheLink) {
+  const Layout layout{.dp = 64, .tp = 8};
+  const double longer = bus_factor(CollectiveKind::kAllReduce, 64) / bus_factor(CollectiveKind::kAllReduce, 8);
+  data_parallel(4, 750 / longer);
+  EXPECT_NEAR(run(layout).exposed_comm, 0.75, 1e-9);
+  const auto beside = [&](GroupName group, double bytes) {
+    profile_.collectives = {{size_t(price(CollectiveKind::kAllReduce, bytes, group)), 20, false, Pass::kDataGradient}};
+    return run(layout).exposed_comm;
+  };
+  // 2 s of the backward pass's 4: half of the card is left, 0.5 s a stretch, and the rest goes after the pass.
+  EXPECT_NEAR(beside(GroupName::kData, 100 / longer), 0.1 + 4 * 0.75 - 3 * 0.5, 1e-9);
+  EXPECT_NEAR(beside(GroupName::kTensor, 100), 0.1 + 0.75, 1e-9);
+}
+
 TEST_F(Timeline, InputHidesUnderTheStepOrBindsIt) {
   data_parallel(4, 0);
   profile_.input_bytes = 3e9;
@@ -195,6 +241,25 @@ TEST(Groups, LieOnTheirTiers) {
   EXPECT_EQ(of(experts, GroupName::kCopies).per_domain, 1);
   const StepGroups rack = step_groups(load_hardware("gb200-nvl72").data(), {.dp = 144});
   EXPECT_EQ(of(rack, GroupName::kData).domains(), 2);
+}
+
+// No group straddles two domains: fewer GPUs of each are used where a split does not divide them.
+TEST(Groups, FillDomainsWhole) {
+  const Machine rack_machine = load_hardware("gb200-nvl72"), node_machine = load_hardware("h100-sxm");
+  const Machine::Data &rack = rack_machine.data(), &node = node_machine.data();
+  EXPECT_EQ(used_domain(rack, {.dp = 72}), 72);
+  EXPECT_EQ(used_domain(rack, {.tp = 8}), 72);
+  EXPECT_EQ(used_domain(rack, {.tp = 16}), 64);
+  EXPECT_EQ(used_domain(rack, {.tp = 8, .cp = 2}), 64);
+  EXPECT_EQ(used_domain(rack, {.dp = 64, .ep = 64}), 64);
+  EXPECT_EQ(used_domain(rack, {.dp = 256, .ep = 256}), 64);  // four domains, 64 ranks in each
+  EXPECT_EQ(used_domain(node, {.tp = 3}), 6);
+  EXPECT_EQ(used_domain(node, {.tp = 16}), 8);
+  const StepGroups groups = step_groups(rack, {.dp = 64, .tp = 8, .cp = 16});
+  EXPECT_EQ(of(groups, GroupName::kContext).per_domain, 8);
+  EXPECT_EQ(of(groups, GroupName::kContext).domains(), 2);
+  EXPECT_EQ(of(step_groups(rack, {.dp = 8, .pp = 8}), GroupName::kPipeline).domains(), 1);
+  EXPECT_GT(of(step_groups(rack, {.dp = 16, .pp = 8}), GroupName::kPipeline).domains(), 1);
 }
 
 }  // namespace
