@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,6 +11,7 @@
 
 #include "cluster/backtest.h"
 #include "cluster/commands.h"
+#include "cluster/share_fit.h"
 #include "kernels/format.h"
 
 namespace farscale {
@@ -74,12 +76,14 @@ json to_json(const BacktestReport& report) {
   return document;
 }
 
-std::string shortened(const std::string& text) {
-  constexpr size_t kMost = 64;
-  if (text.size() <= kMost) return text;
-  size_t cut = kMost - 1;
-  while (cut > 0 && (static_cast<unsigned char>(text[cut]) & 0xC0u) == 0x80u) --cut;  // not inside a character
-  return text.substr(0, cut) + "…";
+// A name whose ends tell it from others, its middle left out; --json has it in full.
+std::string shortened(const std::string& text, size_t most = 44) {
+  if (text.size() <= most) return text;
+  const auto inside = [&](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xC0u) == 0x80u; };  // a character
+  size_t head = most / 2, tail = text.size() - (most - head - 1);
+  while (head > 0 && inside(head)) --head;
+  while (tail < text.size() && inside(tail)) ++tail;
+  return fmt::format("{}…{}", text.substr(0, head), text.substr(tail));
 }
 
 // "vision_scaling.csv:12"
@@ -166,17 +170,32 @@ void print_summary(const BacktestReport& report) {
 
 struct BacktestArguments {
   std::vector<std::string> tables;
-  std::string leave_out = "series";
+  std::vector<std::string> leave_out = {"series"};
   bool no_background = false;
+  bool data_sheet = false;
   bool as_json = false;
+  bool leaves_out(const char* what) const {
+    return std::find(leave_out.begin(), leave_out.end(), what) != leave_out.end();
+  }
 };
 
+// Steps from data sheets and shares learned from the others, nothing fitted to their own series.
+void run_data_sheet(const BacktestArguments& arguments) {
+  std::vector<ScalingRow> rows;
+  for (const std::string& path : arguments.tables) {
+    for (ScalingRow& row : read_scaling_rows(read_csv(path))) rows.push_back(std::move(row));
+  }
+  const auto leave_out = arguments.leaves_out("workload") ? SheetLeaveOut::kWorkload : SheetLeaveOut::kHardware;
+  const SheetReport report = predict_from_sheets(published_steps(rows), leave_out);
+  fmt::print("{}", arguments.as_json ? sheet_json(report, leave_out) : sheet_text(report, leave_out));
+}
+
 void run_command(const BacktestArguments& arguments) {
+  if (arguments.data_sheet) return run_data_sheet(arguments);
   BacktestOptions options;
-  options.leave_out = arguments.leave_out == "hardware"   ? LeaveOut::kHardware
-                      : arguments.leave_out == "workload" ? LeaveOut::kWorkload
-                      : arguments.leave_out == "later"    ? LeaveOut::kLater
-                                                          : LeaveOut::kSeries;
+  options.leave_out = {.hardware = arguments.leaves_out("hardware"),
+                       .workload = arguments.leaves_out("workload"),
+                       .later = arguments.leaves_out("later")};
   options.background = !arguments.no_background;
   const BacktestReport report = run_backtest(arguments.tables, options);
   if (arguments.as_json) {
@@ -196,14 +215,19 @@ void add_backtest_command(CLI::App& app, ExitCode&) {
   command->footer("example: farscale backtest results/published/vision_scaling.csv --leave-out hardware");
   command->add_option("tables", arguments->tables, "CSV tables with the columns of results/published")->required();
   command
-      ->add_option(
-          "--leave-out", arguments->leave_out,
-          "learn nothing from rows of the same series, hardware or workload; later: nor from the same or later "
-          "rounds, as when a new GPU arrives")
+      ->add_option("--leave-out", arguments->leave_out,
+                   "learn nothing from rows of the same series, hardware or workload, or of both (hardware,workload); "
+                   "later: nor "
+                   "from the same or later rounds, as when a new GPU arrives")
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember({"series", "hardware", "workload", "later"}))
       ->capture_default_str();
   command->add_flag("--no-background", arguments->no_background,
                     "learn only from the tables named, not from the shipped ones");
+  command->add_flag("--data-sheet", arguments->data_sheet,
+                    "predict every step of data-parallel training from its GPU's data sheet and its network's layers, "
+                    "with what was learned from other GPUs (or --leave-out workload: other networks)");
   command->add_flag("--json", arguments->as_json, "one JSON document on stdout");
   command->callback([arguments] { run_command(*arguments); });
 }

@@ -1,6 +1,8 @@
 // Names of systems, read with regular expressions.
 #include "cluster/backtest_fabric.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -63,18 +65,6 @@ double named_gbits(const std::string& text, double gpus_per_node) {
   return 0;
 }
 
-// The shipped hardware that a normalised name ("H100 SXM 80") means, or "".
-std::string shipped_like(const std::string& hardware) {
-  const std::string family = lower(hardware.substr(0, hardware.find(' ')));
-  const bool pcie = hardware.find("PCIe") != std::string::npos;
-  std::string best;
-  for (const std::string& shipped : shipped_hardware()) {
-    if (!shipped.starts_with(family) || (shipped.size() > family.size() && shipped[family.size()] != '-')) continue;
-    if (best.empty() || (shipped.find("pcie") != std::string::npos) == pcie) best = shipped;
-  }
-  return best;
-}
-
 std::set<std::string> words_of(std::string text) {
   static const std::regex brackets(R"(\([^)]*\))"),
       counts(R"(\b\d+ ?(x|gpus?|nodes?|racks?|nvl\d+)\b|\bx\d+\b|\bnvl\d+\b)"),
@@ -112,6 +102,20 @@ std::string Fabric::key() const {
   return text;
 }
 
+std::string shipped_hardware_like(const std::string& hardware) {
+  const std::string family = lower(hardware.substr(0, hardware.find(' ')));
+  const std::string memory = fmt::format("-{}gb", hardware.substr(hardware.rfind(' ') + 1));
+  const bool pcie = hardware.find("PCIe") != std::string::npos;
+  std::string best;
+  int most = -1;
+  for (const std::string& shipped : shipped_hardware()) {
+    if (!shipped.starts_with(family) || (shipped.size() > family.size() && shipped[family.size()] != '-')) continue;
+    const int alike = 2 * ((shipped.find("pcie") != std::string::npos) == pcie) + shipped.ends_with(memory);
+    if (alike > most) best = shipped, most = alike;
+  }
+  return best;
+}
+
 Fabric fabric_of(const std::string& system, int64_t gpus_per_node) {
   const std::string text = lower(system);
   Fabric fabric;
@@ -128,7 +132,7 @@ Fabric fabric_of(const std::string& system, int64_t gpus_per_node) {
   constexpr double kUnknownCard =
       50e9;  // a GPU nobody described and no rate in the name: assumption, a card of 400 Gb/s
   double card = fabric.named_rate ? named : kUnknownCard;
-  if (const std::string shipped = shipped_like(hardware); !shipped.empty()) {
+  if (const std::string shipped = shipped_hardware_like(hardware); !shipped.empty()) {
     const Machine::Data machine = load_hardware(shipped).data();
     const CollectiveConstants& c = machine.collectives;
     constexpr int64_t kNode = 8;  // larger domains span nodes: racks

@@ -24,4 +24,8 @@ struct Fabric {
 // `gpus_per_node` as the table has it.
 Fabric fabric_of(const std::string& system, int64_t gpus_per_node);
 
+// The shipped hardware that a normalised name ("H100 SXM 80") means: of its form and memory if there is one of them; ""
+// when the family is not shipped.
+std::string shipped_hardware_like(const std::string& hardware);
+
 }  // namespace farscale

@@ -134,7 +134,9 @@ void read_links(const TomlTable& file, Machine::Data& data) {
 
 void read_shared(Machine::Data& data) {
   const TomlTable file = read_toml(data_folder("cluster") + "/efficiency.toml");
-  read_efficiency(file.table("efficiency"), data.efficiency);
+  const TomlTable efficiency = file.table("efficiency");
+  read_efficiency(efficiency, data.efficiency);
+  data.model_log_sigma = efficiency.number("spread", {0, 1});
   data.collectives = read_collectives(file.table("collectives"));
   data.ranks = read_spread(file.table("ranks"));
   file.finish();

@@ -147,7 +147,7 @@ struct Machine::Data {
   std::map<NumberType, GemmFit> gemm_fits;
   std::map<CollectiveKind, CollectiveFit> collective_fits;
   double step_overhead = 1;            // measured step over the sum of its modelled parts
-  double model_log_sigma = 0.08;       // spread of whole steps around the model
+  double model_log_sigma = 0;          // spread of whole steps around the model
   int64_t fitted_ranks = 0;            // largest rank count with records; 0: none
   std::vector<EvidenceLine> evidence;  // what the model was made from
 };
