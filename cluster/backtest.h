@@ -34,11 +34,14 @@ struct BacktestSummary {
 };
 
 // Whose rows the model may not learn from, besides those of the row's own series: of the same hardware, of the same
-// workload, or (as when a new GPU arrives) of the same hardware and of the same or later rounds.
-enum class LeaveOut : uint8_t { kSeries, kHardware, kWorkload, kLater };
+// workload, or (as when a new GPU arrives) of the same hardware and of the same or later rounds; or of several of
+// these.
+struct LeaveOut {
+  bool hardware = false, workload = false, later = false;
+};
 
 struct BacktestOptions {
-  LeaveOut leave_out = LeaveOut::kSeries;
+  LeaveOut leave_out;
   bool background = true;  // learn from the shipped tables too
 };
 

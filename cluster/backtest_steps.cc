@@ -47,17 +47,8 @@ void note_repeated(const std::vector<ScalingRow>& rows, const std::vector<Series
 }
 
 bool left_out(const ScalingRow& row, const ScalingRow& own, LeaveOut leave_out) {
-  switch (leave_out) {
-    case LeaveOut::kSeries:
-      return false;
-    case LeaveOut::kHardware:
-      return row.hardware == own.hardware;
-    case LeaveOut::kWorkload:
-      return row.workload == own.workload;
-    case LeaveOut::kLater:
-      return row.hardware == own.hardware || row.period >= own.period;
-  }
-  return false;
+  return ((leave_out.hardware || leave_out.later) && row.hardware == own.hardware) ||
+         (leave_out.workload && row.workload == own.workload) || (leave_out.later && row.period >= own.period);
 }
 
 // Rows the model may learn from when it predicts rows of `split`.

@@ -23,11 +23,11 @@ struct ScalingRow {
   std::string period;    // round or release, from the series' prefix "v2.0-"; "" when there is none
   int64_t gpus = 0;
   double gpus_per_node = 8;
-  double micro_batch = 0;       // samples per GPU and pass
-  double accumulation = 1;      // passes per step
-  double parameters = 0;        // 0: not said
-  double gradient_bytes = 0;    // by the layer graph; 0: none known
-  double flops_per_sample = 0;  // forward and backward, by the layer graph; 0: none known
+  double micro_batch = 0;     // samples per GPU and pass
+  double accumulation = 1;    // passes per step
+  double parameters = 0;      // 0: not said
+  double launches = 0;        // kernels of one pass forward and backward, by the layer graph; 0: none known
+  double gradient_bytes = 0;  // by the layer graph; 0: none known
   bool checkpointing = false;
   double time_s = 0;
   std::string where;        // file:line

@@ -33,7 +33,7 @@ std::string plain(const std::string& name) {
 
 struct Description {
   std::string source;
-  double gradient_bytes = 0, flops_per_sample = 0;
+  double launches = 0, gradient_bytes = 0;
 };
 
 // The file of a workload named as a path, from the table's folder or from here; "" when the name is none.
@@ -43,12 +43,21 @@ std::string file_of(const ScalingRow& row) {
   return fs::exists(beside) ? beside.string() : row.graph;
 }
 
+// Kernels of one pass forward and backward, an operator each; the optimizer's count as bytes.
+double launches_of(const Workload& workload) {
+  double launches = 0;
+  for (const StepTask& task : lower(workload, {.layout = {}, .fused = false}).tasks) {
+    if (task.pass != Pass::kOptimizer) launches += double(task.count);
+  }
+  return launches;
+}
+
 std::optional<Description> describe(const ScalingRow& row) {
   const std::string file = file_of(row);
   const std::string name = file.empty() ? shipped_workload_like(row.graph) : file;
   if (name.empty()) return std::nullopt;
   const Workload workload = load_workload(name);
-  return Description{name, workload.gradient_bytes(), workload.training_flops_per_sample()};
+  return Description{name, launches_of(workload), workload.gradient_bytes()};
 }
 
 std::string listed(const std::set<std::string>& names) {
@@ -74,8 +83,8 @@ void describe_workloads(std::vector<ScalingRow>& rows, std::vector<std::string>&
     auto found = known.find(row.graph);
     if (found == known.end()) found = known.emplace(row.graph, describe(row)).first;
     if (found->second) {
+      row.launches = found->second->launches;
       row.gradient_bytes = found->second->gradient_bytes;
-      row.flops_per_sample = found->second->flops_per_sample;
     }
     if (row.background) continue;
     if (found->second) {
@@ -85,12 +94,13 @@ void describe_workloads(std::vector<ScalingRow>& rows, std::vector<std::string>&
     }
   }
   if (!graphs.empty()) {
-    notes.push_back("layer graphs say what floor under a step to expect (gradients to exchange): " + listed(graphs));
+    notes.push_back("layer graphs say what floor under a step to expect (kernels to launch, gradients to exchange): " +
+                    listed(graphs));
   }
   if (!columns.empty()) notes.push_back("told by their own columns (params): " + listed(columns));
   if (!nobody.empty()) {
-    notes.push_back(fmt::format("nobody described {}: fitted without a layer graph, its floor from all networks alike",
-                                listed(nobody)));
+    notes.push_back(fmt::format(
+        "nobody described {}: fitted without a layer graph, its floor that of a typical network", listed(nobody)));
   }
 }
 

@@ -9,7 +9,7 @@
 
 namespace farscale {
 
-// Fills in what a row's layer graph says (bytes of gradients, FLOPs a sample). A name is looked for as a file beside
+// Fills in what a row's layer graph says (kernels launched, bytes of gradients). A name is looked for as a file beside
 // the table, as a file from here, and among the shipped workloads, written in any case, with or without spaces and
 // minor versions ("Llama 3.1 8B" is llama3-8b). Appends notes: which graphs were used, which networks nobody described.
 // Throws InputError for a file that is not a workload.

@@ -36,8 +36,16 @@ struct Evaluation {
   Gradient gradient;
 };
 
+// What a floor is counted in before any row says it, and how far a network may be from that.
+struct FloorBasis {
+  double launches = 0, bytes = 0, unfilled = 0;  // unfilled: 0 or 1
+  int launch = -1, byte = -1, share = -1;        // parameters: what one of them costs
+  double spread = 0;
+};
+
 // A row's parameters; -1 where it has none.
 struct RowNames {
+  FloorBasis basis;
   int series, network, hardware, period, pair, floor, floor_hardware, floor_period, depth, node, stragglers_network,
       leave_fabric;
 };
@@ -53,10 +61,10 @@ struct ScalingModel::State {
   std::unique_ptr<ArrowSystem> system;
 
   explicit State(const ScalingPriors& given) : priors(given) {
-    floor_speed = parameter("floor speed", priors.floor_speed.mean, priors.floor_speed);
-    stragglers = parameter("stragglers", priors.stragglers.mean, priors.stragglers);
-    leave_node = parameter("leave node", priors.leave_node.mean, priors.leave_node);
-    recompute = parameter("recompute", priors.recompute.mean, priors.recompute);
+    floor_speed = parameter("floor speed", priors.floor_speed);
+    stragglers = parameter("stragglers", priors.stragglers);
+    leave_node = parameter("leave node", priors.leave_node);
+    recompute = parameter("recompute", priors.recompute);
   }
 
   int parameter(const std::string& name, double first, Prior believed) {
@@ -69,45 +77,55 @@ struct ScalingModel::State {
   }
   int effect(const std::string& name, double sigma) { return parameter(name, 0, {0, sigma}); }
 
-  Prior floor_of(const ScalingRow& row) const {
-    Prior floor = priors.floor;
-    double amount = 1;
+  int parameter(const std::string& name, Prior believed) { return parameter(name, believed.mean, believed); }
+
+  FloorBasis basis_of(const ScalingRow& row) {
     if (row.kind == TableClass::kFsdp && row.parameters > 0) {
-      floor = priors.floor_per_parameter, amount = row.parameters;
-    } else if (row.kind == TableClass::kVision && row.gradient_bytes > 0) {
-      floor = priors.floor_per_byte, amount = row.gradient_bytes;
+      return {.bytes = row.parameters, .byte = parameter("gather", priors.gather), .spread = priors.floor_fsdp};
     }
-    return {floor.mean + std::log(amount), floor.sigma};
+    const bool vision = row.kind == TableClass::kVision, known = vision && row.launches > 0;
+    return {.launches = known ? row.launches : priors.typical_launches,
+            .bytes = known ? row.gradient_bytes : priors.typical_bytes,
+            .unfilled = vision ? 1.0 : 0.0,
+            .launch = parameter("launch", priors.launch),
+            .byte = parameter("byte", priors.byte),
+            .share = parameter("unfilled", priors.unfilled),
+            .spread = known ? priors.floor_described : priors.floor_unknown};
   }
 
   RowNames names_of(const ScalingRow& row) {
-    const Prior floor = floor_of(row);
+    const FloorBasis basis = basis_of(row);
     const double speed = raw_speed(row);
     const auto [place, fresh] = series_index.try_emplace(row.series, int(series_value.size()));
     if (fresh) series_value.push_back(speed);
-    return {.series = place->second,
+    return {.basis = basis,
+            .series = place->second,
             .network = parameter("network " + row.workload, speed, {speed, priors.network_speed}),
             .hardware = effect("hardware " + row.hardware, priors.hardware_speed),
             .period = effect(fmt::format("period {} {}", row.period, row.workload), priors.period_speed),
             .pair = effect(fmt::format("pair {} {}", row.hardware, row.workload), priors.pair_speed),
-            .floor = parameter("floor " + row.workload, floor.mean, floor),
+            .floor = effect("floor " + row.workload, basis.spread),
             .floor_hardware = effect("floor hardware " + row.hardware, priors.floor_hardware[size_t(row.kind)]),
             .floor_period = effect("floor period " + row.period, priors.floor_period),
-            .depth = parameter("depth " + row.workload, priors.depth.mean, priors.depth),
-            .node = on_pcie(row) ? parameter("node PCIe", priors.node_pcie.mean, priors.node_pcie)
-                                 : parameter("node", priors.node.mean, priors.node),
+            .depth = parameter("depth " + row.workload, priors.depth),
+            .node = on_pcie(row) ? parameter("node PCIe", priors.node_pcie) : parameter("node", priors.node),
             .stragglers_network = effect("stragglers " + row.workload, priors.stragglers_network),
             .leave_fabric = effect("leave " + row.fabric, priors.leave_fabric)};
   }
 
-  double at(int parameter) const { return value[size_t(parameter)]; }
+  double at(int parameter) const { return parameter < 0 ? 0 : value[size_t(parameter)]; }
 
   Evaluation evaluate(const ScalingRow& row, const RowNames& n) const {
     const double speed = series_value[size_t(n.series)];
     const double power = at(floor_speed), faster = speed - at(n.network);
     const double work = row.accumulation * row.micro_batch * std::exp(speed + (row.checkpointing ? at(recompute) : 0));
-    const double floor =
+    const FloorBasis& basis = n.basis;
+    const double scale =
         row.accumulation * std::exp(at(n.floor) + power * faster + at(n.floor_period) + at(n.floor_hardware));
+    const double launches = scale * basis.launches * std::exp(at(basis.launch));
+    const double bytes = scale * basis.bytes * std::exp(at(basis.byte));
+    const double unfilled = scale * basis.unfilled * std::exp(at(basis.share) + at(n.network) / 2);
+    const double floor = launches + bytes + unfilled;
     const double depth = depth_of(double(row.gpus));
     const double sync = std::exp(at(n.depth)) * depth;
     const double total = work + floor + sync;
@@ -119,7 +137,8 @@ struct ScalingModel::State {
     result.floor_share = (floor + sync) / total;
     Gradient& g = result.gradient;
     g.series = n.series, g.own = (work + power * floor) / total;
-    g.add(n.network, -power * floor / total);
+    g.add(n.network, (unfilled / 2 - power * floor) / total);
+    g.add(basis.launch, launches / total), g.add(basis.byte, bytes / total), g.add(basis.share, unfilled / total);
     for (const int one : {n.floor, n.floor_period, n.floor_hardware}) g.add(one, floor / total);
     g.add(n.depth, sync / total);
     g.add(floor_speed, faster * floor / total);
