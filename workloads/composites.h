@@ -21,8 +21,9 @@ struct RegNet {
   int64_t depth = 0;
   double initial_width = 0, slope = 0, multiplier = 0;  // w_0, w_a, w_m
   int64_t group_width = 0;
-  double squeeze = 0;  // of the block's input width; 0: RegNetX
-};
+  double squeeze = 0;    // of the block's input width; 0: RegNetX
+  bool nearest = false;  // widths to the nearest multiple of the group width, as pycls has it; torchvision rounds up
+};                       // where that loses more than a tenth
 Outputs add_regnet(GraphBuilder& builder, const std::string& id, int x, const RegNet& spec);
 
 // The stages a RegNet's parameters stand for: width and depth of each, group width last made compatible.

@@ -66,7 +66,9 @@ std::vector<RegNetStage> regnet_stages(const RegNet& spec) {
   }
   for (RegNetStage& stage : stages) {
     stage.group_width = std::min(spec.group_width, stage.width);
-    stage.width = make_divisible(double(stage.width), stage.group_width);
+    const int64_t g = stage.group_width;
+    stage.width = spec.nearest ? std::max<int64_t>(1, std::llround(double(stage.width) / double(g))) * g
+                               : make_divisible(double(stage.width), g);
   }
   return stages;
 }

@@ -46,7 +46,8 @@ int read_regnet(LayerReader& r, const TomlTable& t, const std::string& id) {
                     .slope = t.number("wa", {0, 4096}),
                     .multiplier = t.number("wm", {1.0001, 16}),
                     .group_width = t.integer("group_width", {1, 4096}),
-                    .squeeze = t.number("squeeze", kFraction, 0)};
+                    .squeeze = t.number("squeeze", kFraction, 0),
+                    .nearest = t.choice("rounding", {"torchvision", "pycls"}, "torchvision") == "pycls"};
   return r.publish(id, add_regnet(r.builder, id, r.input(t), spec));
 }
 

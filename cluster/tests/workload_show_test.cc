@@ -87,7 +87,8 @@ TEST(WorkloadShow, TimesHaveRangesAndEvidence) {
 TEST(WorkloadShow, CountsByMicroBatchAndByStep) {
   const std::vector<std::string> arguments = {"llama3-8b", "--layout", "dp=8 tp=8 zero=1 accum=4"};
   bool once = false, often = false;
-  for (const auto& row : show_json(arguments).at("collectives")) {
+  const nlohmann::json shown = show_json(arguments);
+  for (const auto& row : shown.at("collectives")) {
     const bool optimizer = row.at("pass") == "optimizer";
     EXPECT_EQ(row.at("times_per_step"), optimizer ? 1 : 4) << row;
     (optimizer ? once : often) = true;

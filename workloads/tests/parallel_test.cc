@@ -110,6 +110,32 @@ TEST(ContextParallel, DividesRowsAndGathersKeys) {
   EXPECT_NEAR(gathers.bytes / double(gathers.count) / 1e6, 40, 0.6);
 }
 
+// Ranks that do not divide a sequence have the rows of the largest part; keys and values are gathered whole.
+TEST(ContextParallel, RoundsUpWhatDoesNotDivide) {
+  const LoweredStep step = lowered(load_workload("llama3-8b"), "cp=3");
+  for (const StepTask& task : step.tasks) {
+    const bool qkv = task.layer.ends_with(".qkv") && task.pass == Pass::kForward;
+    EXPECT_TRUE(!qkv || (task.gemm.m == 2731 && task.gemm.n == 6144 && task.gemm.k == 4096)) << task.layer;
+    const bool scores = task.layer.ends_with(".attention") && task.pass == Pass::kForward && task.gemm.k == 128;
+    EXPECT_TRUE(!scores || (task.gemm.m == 2731 && task.gemm.n == 8192)) << task.layer;
+  }
+  EXPECT_DOUBLE_EQ(traffic(step, "cp", CollectiveKind::kAllGather, Pass::kForward).bytes, 32 * 8192.0 * 2 * 1024 * 2);
+}
+
+// Context ranks hold a part of the rows and tensor ranks a part of the heads: 65 gathers of s/cp h values, 32 of the
+// keys and values of kv heads / tp.
+TEST(ContextParallel, WithTensorParallelism) {
+  const LoweredStep step = lowered(load_workload("llama3-8b"), "tp=4 cp=2");
+  const Traffic rows = traffic(step, "tp", CollectiveKind::kAllGather, Pass::kForward);
+  EXPECT_EQ(rows.count, 65);
+  EXPECT_DOUBLE_EQ(rows.bytes, 65 * 8192.0 / 2 * 4096 * 2);
+  EXPECT_DOUBLE_EQ(traffic(step, "cp", CollectiveKind::kAllGather, Pass::kForward).bytes,
+                   32 * 8192.0 * 2 * 1024 / 4 * 2);
+  EXPECT_DOUBLE_EQ(traffic(step, "cp", CollectiveKind::kReduceScatter, Pass::kDataGradient).bytes,
+                   32 * 8192.0 * 2 * 1024 / 4 * 2);
+  EXPECT_NEAR(gemm_flops(lowered(load_workload("llama3-8b"), "dp=1")) / gemm_flops(step), 8, 1e-9);
+}
+
 TEST(ZeroSharding, StateShrinksWithTheStage) {
   const Workload llama = load_workload("llama3-8b");
   double last = 1e30;
@@ -143,6 +169,32 @@ TEST(ZeroSharding, HybridSumsShardsAcrossReplicas) {
   EXPECT_NEAR(sums.bytes * 8 / llama.gradient_bytes(), 1, 1e-6);
   EXPECT_GT(traffic(step, "shard", CollectiveKind::kAllGather, Pass::kForward).count, 0);
   EXPECT_GT(step.memory_bytes, lowered(llama, "dp=64 zero=3").memory_bytes);
+}
+
+// Context ranks hold the same weights: states are sharded over dp x cp.
+TEST(ZeroSharding, SpansContextParallelRanks) {
+  const Workload llama = load_workload("llama3-8b");
+  const auto state = [&](const char* layout) {
+    const LoweredStep step = lowered(llama, layout);
+    for (const Bucket& bucket : step.buckets) EXPECT_EQ(bucket.ranks, 16);
+    for (const StepCollective& one : step.collectives) EXPECT_TRUE(one.group != "dp" || one.ranks == 16);
+    return step.memory_bytes;
+  };
+  EXPECT_NEAR((state("dp=8 cp=2") - state("dp=8 cp=2 zero=1")) / double(llama.parameters()), 12 * 15.0 / 16, 1e-3);
+}
+
+// Shards of what a tensor rank has: matrices divide by tp, norms are whole.
+TEST(ZeroSharding, HybridWithTensorParallelism) {
+  const Workload llama = load_workload("llama3-8b");
+  const double norms = 4096 * (2 * 32 + 1), held = (double(llama.parameters()) - norms) / 4 + norms;
+  const LoweredStep step = lowered(llama, "dp=64 tp=4 zero=3 hsdp=8");
+  EXPECT_DOUBLE_EQ(traffic(step, "shard", CollectiveKind::kAllGather, Pass::kForward).bytes, 2 * held);
+  EXPECT_DOUBLE_EQ(traffic(step, "shard", CollectiveKind::kAllGather, Pass::kDataGradient).bytes, 2 * held);
+  EXPECT_DOUBLE_EQ(traffic(step, "replica", CollectiveKind::kAllReduce, Pass::kWeightGradient).bytes, 4 * held / 8);
+  EXPECT_DOUBLE_EQ(step.tasks.back().bytes, 30 * held / 8);  // Adam's
+  for (const StepCollective& one : step.collectives) {
+    EXPECT_TRUE((one.group != "shard" && one.group != "replica") || one.ranks == 8) << one.group;
+  }
 }
 
 TEST(Pipeline, DividesLayersAndKeepsMoreMicroBatchesAtTheFront) {

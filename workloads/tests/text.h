@@ -6,6 +6,8 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "kernels/module.h"
 #include "workloads/graph.h"
@@ -30,15 +32,18 @@ inline Workload language(const std::string& layers, int64_t tokens, const std::s
       "t.toml");
 }
 
-// A shipped file with one line changed and without its expectations.
-inline Workload changed(const std::string& name, const std::string& line, const std::string& other) {
+// A shipped file with parts changed and without its expectations.
+using Changes = std::vector<std::pair<std::string, std::string>>;
+inline Workload changed(const std::string& name, const Changes& changes) {
   std::ifstream file(data_folder("workloads") + "/" + name + ".toml");
   std::ostringstream text;
   text << file.rdbuf();
   std::string all = text.str();
-  const size_t at = all.find(line);
-  if (at == std::string::npos) throw std::runtime_error(name + " has no " + line);
-  all.replace(at, line.size(), other);
+  for (const auto& [part, other] : changes) {
+    const size_t at = all.find(part);
+    if (at == std::string::npos) throw std::runtime_error(name + " has no " + part);
+    all.replace(at, part.size(), other);
+  }
   return parse_workload(all.substr(0, all.find("[expect]")), name);
 }
 
