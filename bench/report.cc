@@ -188,14 +188,14 @@ std::string step_table(const Run& run) {
       times.str(), rates.str());
 }
 
-// How much a class of kernels is slower beside communication; "-" where the medians' intervals overlap: noise.
+// How much a class of kernels is slower beside communication, with the range that the intervals of both medians leave.
 std::string slowdown_text(const Record& record, const std::string& kind) {
   const auto alone = record.series_s.find("class/" + kind);
   const auto beside = record.series_s.find("class_beside_traffic/" + kind);
   if (alone == record.series_s.end() || beside == record.series_s.end()) return "-";
   const Interval before = median_interval95(alone->second), after = median_interval95(beside->second);
-  if (before.low <= after.high && after.low <= before.high) return "-";
-  return format_percent(counter(record, "slowdown_" + kind) - 1);
+  return fmt::format("{:+.1f} % ({:+.1f} … {:+.1f})", 100 * (counter(record, "slowdown_" + kind) - 1),
+                     100 * (after.low / before.high - 1), 100 * (after.high / before.low - 1));
 }
 
 // Each step's classes of kernels, and in words what a table has no room for.

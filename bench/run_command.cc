@@ -15,6 +15,7 @@
 #include "bench/session.h"
 #include "bench/watch.h"
 #include "kernels/module.h"
+#include "results/result_file.h"
 
 namespace farscale {
 namespace {
@@ -81,7 +82,7 @@ std::unique_ptr<RunLog> open_log(const RunRequest& request, const RunPlan& plan,
   std::unique_ptr<RunLog> log;
   agreement.on_first([&] {
     check_google_out(plan.flags);
-    const std::string fallback = default_result_name(head.backend, head.suite, head.hosts.front());
+    const std::string fallback = free_name(default_result_name(head.backend, head.suite, head.hosts.front()));
     log = std::make_unique<RunLog>(std::move(head), request.out.empty() ? fallback : request.out);
   });
   return log;

@@ -37,11 +37,10 @@ void keep_communication(const StepSeries& series, Record& record) {
   set_counter(record, "communication_only_s", median(series.communication));
   set_counter(record, "exposed_s", median(series.exposed));
   set_counter(record, "exposed_share", median(series.exposed) / median(series.both));
-  if (!series.slowdown.empty()) set_counter(record, "compute_slowdown", median(series.slowdown));
 }
 
 void keep_classes(const std::vector<ClassSeries>& classes, Record& record) {
-  double all = 0;
+  double all = 0, alone = 0, beside = 0;
   for (const ClassSeries& one : classes) all += median(one.alone);
   for (const ClassSeries& one : classes) {
     const std::string kind(name(one.kind));
@@ -50,7 +49,10 @@ void keep_classes(const std::vector<ClassSeries>& classes, Record& record) {
     if (one.beside.empty()) continue;
     set_counter(record, "slowdown_" + kind, median(one.beside) / median(one.alone));
     record.series_s["class_beside_traffic/" + kind] = one.beside;
+    alone += median(one.alone), beside += median(one.beside);
   }
+  // Of the kernels themselves: a backward pass may wait for gathers and blocking collectives too.
+  if (alone > 0) set_counter(record, "compute_slowdown", beside / alone);
 }
 
 // Full-size samples, by FLOPs: a scaled copy's step is that share of one.
@@ -66,9 +68,14 @@ void keep_rates(const Lab& lab, const StepPlan& plan, const Peak& peak, double s
   if (peak.flops_per_s <= 0) return;
   set_counter(record, "peak_flops_per_s", peak.flops_per_s);
   const double hfu = plan.gemm_flops / step_s / peak.flops_per_s;
+  record.details["peak"] = fmt::format("{}: {}", format_si(peak.flops_per_s, "FLOP/s"), peak.source);
+  constexpr double kNoise = 0.02;  // of the peak
+  if (hfu > 1 + kNoise) {
+    record.details["peak"] += "; the step's own products were faster, so this is no peak and there is no MFU";
+    return;
+  }
   set_counter(record, "hfu", hfu);
   set_counter(record, "mfu", hfu * plan.training_share);  // of what was run, whose FLOPs a scaled copy rounds
-  record.details["peak"] = fmt::format("{}: {}", format_si(peak.flops_per_s, "FLOP/s"), peak.source);
 }
 
 // The host's own work of a step, as far as it is not the compute itself.

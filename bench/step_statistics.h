@@ -11,7 +11,7 @@ namespace farscale {
 
 // One entry a round; the slowest rank's unless it says own.
 struct StepSeries {
-  std::vector<double> compute, communication, both, graph, exposed, skew, slowdown;
+  std::vector<double> compute, communication, both, graph, exposed, skew;
   std::vector<double> own;         // this rank's both
   std::vector<double> arrival;     // this rank's forward and backward, nothing communicated
   std::vector<double> input_wait;  // this rank's, of both

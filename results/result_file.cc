@@ -38,16 +38,6 @@ bool exists(const std::string& path) {
   return ::lstat(path.c_str(), &info) == 0;
 }
 
-// "run.json" -> "run-2.json", "run-3.json", … the first that is free.
-std::string free_name(const std::string& path) {
-  const fs::path full(path);
-  for (int i = 2;; ++i) {
-    fs::path candidate = full;
-    candidate.replace_filename(fmt::format("{}-{}{}", full.stem().string(), i, full.extension().string()));
-    if (!exists(candidate.string())) return candidate.string();
-  }
-}
-
 [[noreturn]] void refuse_existing(const std::string& path) {
   throw InputError(fmt::format("{}: exists already and is never overwritten: '{}' is free", path, free_name(path)));
 }
@@ -125,6 +115,15 @@ struct Identity {
 };
 
 }  // namespace
+
+std::string free_name(const std::string& path) {
+  fs::path candidate(path);
+  const fs::path full = candidate;
+  for (int i = 2; exists(candidate.string()); ++i) {
+    candidate.replace_filename(fmt::format("{}-{}{}", full.stem().string(), i, full.extension().string()));
+  }
+  return candidate.string();
+}
 
 void write_file(const std::string& path, const std::string& text, bool replace) {
   if (!replace && exists(path)) refuse_existing(path);

@@ -41,4 +41,7 @@ std::string read_text(const std::string& path);
 // file unless `replace`. Throws InputError (exists) or EnvironmentError (cannot write, disk full: says so).
 void write_file(const std::string& path, const std::string& text, bool replace = false);
 
+// `path` when nothing is there; otherwise the first of "run-2.json", "run-3.json", … that is free.
+std::string free_name(const std::string& path);
+
 }  // namespace farscale

@@ -63,6 +63,15 @@ TEST(StepCase, RatesAreThoseOfTheStep) {
   EXPECT_THAT(named.details.at("peak"), HasSubstr("named in the suite"));
 }
 
+// A peak below what the step itself attains is none.
+TEST(StepCase, NoMfuOverAPeakThatIsNone) {
+  const Record slow =
+      run_step({.peak_flops_per_s = 5e11}, {.flops_per_s = 1e12, .bytes_per_s = 1e30, .memory_bytes = 1e12});
+  EXPECT_FALSE(slow.counters.contains("mfu"));
+  EXPECT_FALSE(slow.counters.contains("hfu"));
+  EXPECT_THAT(slow.details.at("peak"), HasSubstr("the step's own products were faster"));
+}
+
 // Recomputation is work of the hardware and not of the model.
 TEST(StepCase, RecomputationSeparatesHfuFromMfu) {
   const Record record =
@@ -115,6 +124,7 @@ TEST(StepCase, SlowdownIsPerClass) {
     EXPECT_NEAR(records[0].counters.at(std::string("slowdown_") + kind), 1.25, 0.01) << kind;
     shares += records[0].counters.at(std::string("share_") + kind);
   }
+  EXPECT_NEAR(records[0].counters.at("compute_slowdown"), 1.25, 0.01) << "of the kernels, not of what they wait for";
   EXPECT_NEAR(shares, 1, 1e-9);
 }
 
