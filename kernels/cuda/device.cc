@@ -1,6 +1,8 @@
 // Asking a GPU what it is, and moving bytes.
 #include "kernels/cuda/device.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -61,13 +63,29 @@ void Device::to_device(void* to, const void* from, size_t bytes) const {
   FARSCALE_CALL(cudaStreamSynchronize(work()));
 }
 
+// Each copy doubles what there is.
+void Device::repeat(std::byte* first, size_t set_bytes, int64_t sets) const {
+  for (int64_t done = 1; done < sets; done *= 2) {
+    const auto more = static_cast<size_t>(std::min(done, sets - done));
+    FARSCALE_CALL(cudaMemcpyAsync(first + static_cast<size_t>(done) * set_bytes, first, more * set_bytes,
+                                  cudaMemcpyDeviceToDevice, work()));
+  }
+}
+
 void Device::poison(void* memory, size_t bytes) const { FARSCALE_CALL(cudaMemsetAsync(memory, 0xFF, bytes, work())); }
 
 int64_t rotation(size_t set_bytes, bool cold, const Device& device) {
   if (!cold) return 1;
   const auto wanted = static_cast<int64_t>(2 * device.cache_bytes() / static_cast<double>(set_bytes)) + 1;
   const auto room = static_cast<int64_t>(device.free_bytes() / set_bytes);
-  return std::max<int64_t>(1, std::min(wanted, room));
+  return std::max<int64_t>(1, std::min({wanted, room, kMostSets}));
+}
+
+std::string rotation_text(int64_t sets, size_t set_bytes, bool cold, const Device& device) {
+  if (!cold || static_cast<double>(sets) * static_cast<double>(set_bytes) > device.cache_bytes()) {
+    return fmt::format("{}", sets);
+  }
+  return fmt::format("{}, which the cache can hold: not cold", sets);
 }
 
 }  // namespace farscale::cuda

@@ -36,6 +36,8 @@ class Device {
   std::vector<std::byte> to_host(const void* from, size_t bytes) const;  // blocks
   void to_device(void* to, const void* from, size_t bytes) const;        // blocks
   void poison(void* memory, size_t bytes) const;  // bytes of 0xFF: NaN in every floating-point type, -1 in int8
+  // Enqueues copies of the first of `sets` pieces of memory, one after the other, into all others.
+  void repeat(std::byte* first, size_t set_bytes, int64_t sets) const;
 
  private:
   int index_;
@@ -50,8 +52,14 @@ class Device {
 };
 
 // How many copies of a case's buffers to rotate through: more than twice the last-level cache when cold, as far as the
-// memory goes; at least one.
+// memory goes and up to kMostSets; at least one.
 int64_t rotation(size_t set_bytes, bool cold, const Device& device);
+
+// More sets than this only cost time: what is so small that a cache holds as many is bound by its launch.
+inline constexpr int64_t kMostSets = 4096;
+
+// "30", or why so few that the cache may hold them all.
+std::string rotation_text(int64_t sets, size_t set_bytes, bool cold, const Device& device);
 
 // Rounded up to the alignment cudaMalloc gives.
 constexpr size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }

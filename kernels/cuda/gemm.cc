@@ -115,10 +115,7 @@ void GemmOperation::fill_operands() {
                    .count = problem_.k * problem_.n * problem_.batch};
   FARSCALE_CALL(launch_fill(a, device_.work()));
   FARSCALE_CALL(launch_fill(b, device_.work()));
-  const size_t inputs = aligned(bytes_.a) + aligned(bytes_.b);
-  for (int64_t set = 1; set < sets_; ++set) {
-    FARSCALE_CALL(cudaMemcpyAsync(at(set).a, at(0).a, inputs, cudaMemcpyDeviceToDevice, device_.work()));
-  }
+  device_.repeat(operands_.get(), bytes_.set(), sets_);
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
 }
 
@@ -304,7 +301,8 @@ Facts GemmOperation::details() const {
   Facts facts = tuned_.facts;
   facts["library"] = plan_.blas().version();
   facts["workspace"] = format_bytes(static_cast<double>(device_.workspace_bytes()));
-  facts["buffers_rotated"] = fmt::format("{}", sets_);
+  const bool rotated = settings_.cold && borrowed_.read == nullptr;
+  facts["buffers_rotated"] = rotation_text(sets_, bytes_.set(), rotated, device_);
   facts["types"] = fmt::format("A {}, B {}, C {}", name(types_.a_type), name(types_.b_type),
                                types_.int32 ? "int32" : name(types_.c_type));
   if (types_.fp8 || types_.block != BlockScale::kNone) facts["scaling"] = scaling_text(types_);

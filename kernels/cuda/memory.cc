@@ -77,7 +77,7 @@ class MemoryOperation final : public CudaOperation {
         set_bytes_(bytes_of(arrays_)),
         sets_(rotation(set_bytes_, settings.cold, device)),
         memory_(set_bytes_ * static_cast<size_t>(sets_)) {
-    for (int64_t set = 0; set < sets_; ++set) fill_set(set);
+    fill();
     FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
     if (!has_table(problem.kind)) return;
     const std::vector<TensorPiece> pieces = tensor_pieces(problem);
@@ -94,7 +94,7 @@ class MemoryOperation final : public CudaOperation {
 
  private:
   std::byte* at(int64_t set, size_t array) const;
-  void fill_set(int64_t set) const;
+  void fill() const;
   void launch(int64_t set, cudaStream_t stream) const;
   void launch_converted(int64_t set, cudaStream_t stream) const;
   void launch_update(int64_t set, cudaStream_t stream) const;
@@ -121,15 +121,17 @@ std::byte* MemoryOperation::at(int64_t set, size_t array) const {
   return memory_.get() + offset;
 }
 
-void MemoryOperation::fill_set(int64_t set) const {
+// Every set begins with the same numbers: only the addresses must be cold.
+void MemoryOperation::fill() const {
   for (size_t a = 0; a < arrays_.size(); ++a) {
     const FillTask task{.type = arrays_[a].type,
                         .data = arrays_[a].ones ? InputData::kConstant : settings_.data,
-                        .seed = settings_.seed + static_cast<uint64_t>(set) * arrays_.size() + a,
-                        .to = at(set, a),
+                        .seed = settings_.seed + a,
+                        .to = at(0, a),
                         .count = arrays_[a].elements};
     FARSCALE_CALL(launch_fill(task, device_.work()));
   }
+  device_.repeat(memory_.get(), set_bytes_, sets_);
 }
 
 void MemoryOperation::launch_converted(int64_t set, cudaStream_t stream) const {
@@ -234,7 +236,8 @@ Verdict MemoryOperation::verify() {
 }
 
 Facts MemoryOperation::details() const {
-  Facts facts{{"buffers_rotated", fmt::format("{}", sets_)}, {"access", "16 bytes a thread"}};
+  Facts facts{{"buffers_rotated", rotation_text(sets_, set_bytes_, settings_.cold, device_)},
+              {"access", "16 bytes a thread"}};
   if (has_table(problem_.kind)) facts["tensors"] = fmt::format("{}", memory_runs(problem_).size());
   return facts;
 }

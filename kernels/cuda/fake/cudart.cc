@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string_view>
 
 #include "kernels/cuda/fake/stream.h"
 
@@ -25,13 +26,22 @@ int64_t allocated() {
   return bytes;
 }
 
+// As many as CUDA_VISIBLE_DEVICES lists, as the driver hides the others.
+int visible(int devices) {
+  const char* list = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (list == nullptr || devices <= 0) return devices;
+  const std::string_view text = list;
+  const auto listed = text.empty() ? 0 : 1 + std::count(text.begin(), text.end(), ',');
+  return std::min(devices, static_cast<int>(listed));
+}
+
 }  // namespace
 
 extern "C" {
 
 cudaError_t cudaGetDeviceCount(int* count) {
   if (fails("cudaGetDeviceCount")) return cudaErrorUnknown;
-  const int devices = state().machine.devices;
+  const int devices = visible(state().machine.devices);
   *count = std::max(devices, 0);
   if (devices > 0) return cudaSuccess;
   return devices == 0 ? cudaErrorNoDevice : static_cast<cudaError_t>(-devices);

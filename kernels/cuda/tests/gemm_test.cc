@@ -1,4 +1,5 @@
 // Products on the fake: block formats, errors planted in large ones, and a GPU that starts to give wrong results.
+#include <map>
 #include <set>
 
 #include "kernels/cuda/block_scale.h"
@@ -34,7 +35,7 @@ TEST(BlockScale, BytesMeanAHalfOneAndTwo) {
 
 class Gemm : public FakeTest {
  protected:
-  std::unique_ptr<Operation> ready(const GemmProblem& problem, const OperationSettings& settings = {}) {
+  std::unique_ptr<Operation> ready(const Problem& problem, const OperationSettings& settings = {}) {
     if (!backend_) backend_ = open();
     auto operation = backend_->prepare(problem, settings);
     if (!operation) throw EnvironmentError(operation.reason());
@@ -89,7 +90,7 @@ TEST_F(Gemm, AnErrorInALargeProductIsFoundWithItsPlace) {
 }
 
 TEST_F(Gemm, ChangedResultsAreNoticedBetweenSamples) {
-  const auto operation = ready({.m = 64, .n = 48, .k = 32});
+  const auto operation = ready(GemmProblem{.m = 64, .n = 48, .k = 32});
   ASSERT_TRUE(operation->verify().correct);
   const auto queue = backend_->open_queue(QueueRole::kCompute);
   (void)backend_->time_s(*operation, *queue, 4);
@@ -104,7 +105,7 @@ TEST_F(Gemm, ChangedResultsAreNoticedBetweenSamples) {
 }
 
 TEST_F(Gemm, AnAlgorithmThatIsNotReproducibleIsNotHeldAgainstItself) {
-  const auto operation = ready({.m = 64, .n = 48, .k = 32});
+  const auto operation = ready(GemmProblem{.m = 64, .n = 48, .k = 32});
   (void)operation->verify();   // that of the choice
   fake_->corrupt_products(2);  // the first product is compared with fp64, the second is to have the same bits
   ASSERT_TRUE(operation->verify().correct);
@@ -112,8 +113,43 @@ TEST_F(Gemm, AnAlgorithmThatIsNotReproducibleIsNotHeldAgainstItself) {
   EXPECT_EQ(operation->details().at("rechecked"), "no");
 }
 
+// An H200 has 60 MB of L2: rotating one element through twice that much would be half a million sets.
+TEST_F(Gemm, TinyCasesRotateThroughFewSetsFilledByFewCalls) {
+  fake_->set_cache(60'000'000);
+  backend_ = open();
+  std::map<std::string, std::string> rotated;
+  for (const Problem& problem : {Problem(MemoryProblem{.kind = MemoryKind::kCopy, .elements = 1}),
+                                 Problem(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 70001}),
+                                 Problem(GemmProblem{.m = 1, .n = 1, .k = 1, .type = NumberType::kFp64})}) {
+    ready(problem);  // opens what is needed, and chooses an algorithm
+    const int64_t before = fake_->calls();
+    const auto operation = ready(problem);
+    EXPECT_LT(fake_->calls() - before, 90) << name(problem);
+    EXPECT_TRUE(operation->verify().correct) << name(problem);
+    const auto queue = backend_->open_queue(QueueRole::kCompute);
+    (void)backend_->time_s(*operation, *queue, 5000);  // through all sets, and again
+    rotated[name(problem)] = operation->details().at("buffers_rotated");
+  }
+  EXPECT_EQ(rotated.at(name(Problem(MemoryProblem{.kind = MemoryKind::kCopy, .elements = 1}))),
+            "4096, which the cache can hold: not cold");
+  EXPECT_EQ(rotated.at(name(Problem(MemoryProblem{.kind = MemoryKind::kAdamW, .elements = 70001}))), "108");
+}
+
+// Whatever the number of sets, all hold what the first one does.
+TEST_F(Gemm, EverySetGivesTheSameProduct) {
+  fake_->set_cache(7 * 3 * 4 * 64 * 64);
+  const auto operation = ready(GemmProblem{.m = 64, .n = 64, .k = 64});
+  ASSERT_TRUE(operation->verify().correct);
+  const auto queue = backend_->open_queue(QueueRole::kCompute);
+  for (int run = 0; run < 20; ++run) {
+    (void)backend_->time_s(*operation, *queue, 1);
+    EXPECT_TRUE(operation->recheck()->correct) << run;
+  }
+  EXPECT_GT(std::stoi(operation->details().at("buffers_rotated")), 8);
+}
+
 TEST_F(Gemm, TelemetryIsThatOfTheSample) {
-  const auto operation = ready({.m = 32, .n = 32, .k = 32});
+  const auto operation = ready(GemmProblem{.m = 32, .n = 32, .k = 32});
   const auto queue = backend_->open_queue(QueueRole::kCompute);
   fake_->set_clock(1980, 0);
   EXPECT_EQ(backend_->telemetry().at("sm_clock_hz"), 1.98e9);
