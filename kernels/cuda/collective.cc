@@ -112,8 +112,9 @@ class CollectiveOperation final : public CudaOperation {
  protected:
   void enqueue(CudaQueue& queue) override {
     queue.watch(communicator_);
-    make_ready();
-    if (!graph_) return issue(queue.stream());
+    memory_.make_known();
+    if (!settings_.graph) return issue(queue.stream());
+    record();
     communicator_->poll("launching a graph of a collective");
     graph_->launch(queue.stream());
   }
@@ -134,7 +135,8 @@ class CollectiveOperation final : public CudaOperation {
   bool grows() const { return problem_.in_place && sums(problem_.kind); }
   void write_inputs();
   void settle();
-  void make_ready();
+  void first_run();
+  void record();
   void estimate();
   void issue(cudaStream_t stream);
   ncclResult_t call(cudaStream_t stream) const;
@@ -152,7 +154,7 @@ class CollectiveOperation final : public CudaOperation {
   size_t bytes_;
   Buffers memory_;
   std::optional<Graph> graph_;
-  bool ready_ = false;
+  std::optional<double> first_call_s_;
   Facts choice_;  // what NCCL told during the check
 };
 
@@ -169,17 +171,24 @@ void CollectiveOperation::settle() {
   FARSCALE_CALL(cudaStreamSynchronize(device_.work()));
 }
 
-// What needs all ranks and was left out of the constructor, where one may fail alone: every rank makes its first run
-// together. Recording follows a run, which has set up the connections.
-void CollectiveOperation::make_ready() {
-  if (ready_) return;
-  ready_ = true;
+// NCCL makes the connections of a size when it is first asked for it: a result of its own. Needs all ranks, as do
+// registering and recording: not in the constructor, where one may fail alone.
+void CollectiveOperation::first_run() {
+  if (first_call_s_) return;
   memory_.make_known();
-  if (!settings_.graph) return;
   CudaQueue queue(QueueRole::kCommunication, 0);
   queue.watch(communicator_);
+  const Patience clock(0);
   issue(queue.stream());
   queue.synchronize();
+  first_call_s_ = clock.waited_s();
+}
+
+// Recording follows a run, which has set up the connections.
+void CollectiveOperation::record() {
+  if (graph_) return;
+  first_run();
+  CudaQueue queue(QueueRole::kCommunication, 0);
   graph_.emplace(Graph::record(queue.stream(), [&] { issue(queue.stream()); }));
 }
 
@@ -187,6 +196,7 @@ Facts CollectiveOperation::details() const {
   Facts facts = choice_;
   facts["library"] = communicator_->library();
   facts["communicator_setup_s"] = fmt::format("{:.6g}", communicator_->setup_s());
+  if (first_call_s_) facts["first_call_s"] = fmt::format("{:.6g}", *first_call_s_);
   facts["buffers"] = memory_.kind();
   facts["launch"] = graph_ ? "graph, recorded once" : "eager";
   facts["data"] = grows() ? "zeros while timed: sums in place would grow without end" : "small integers";
@@ -198,7 +208,7 @@ Facts CollectiveOperation::details() const {
 void CollectiveOperation::issue(cudaStream_t stream) {
   communicator_->poll("enqueueing a collective");
   if (point_to_point(problem_.kind)) return exchange(stream);
-  communicator_->accept(call(stream), name_of_call(problem_.kind));
+  communicator_->run([&] { return call(stream); }, name_of_call(problem_.kind));
 }
 
 ncclResult_t CollectiveOperation::call(cudaStream_t stream) const {
@@ -230,38 +240,39 @@ void CollectiveOperation::exchange(cudaStream_t stream) {
   const int ranks = problem_.ranks;
   const size_t count = send_bytes_ / element_ / (ring ? 1U : static_cast<size_t>(ranks));
   const ncclDataType_t type = *nccl_type(problem_.type);
-  FARSCALE_ACCEPT(comm, calls.ncclGroupStart());
+  FARSCALE_NCCL(comm, calls.ncclGroupStart());
   ncclResult_t sent = ncclSuccess;
   ncclResult_t received = ncclSuccess;
-  const auto fine = [](ncclResult_t status) { return status == ncclSuccess || status == ncclInProgress; };
-  for (int i = 0; i < (ring ? 1 : ranks) && fine(sent) && fine(received); ++i) {
+  for (int i = 0; i < (ring ? 1 : ranks) && sent == ncclSuccess && received == ncclSuccess; ++i) {
     const size_t offset = static_cast<size_t>(i) * count * element_;
     const int to = ring ? (comm.rank() + 1) % ranks : i;
     const int from = ring ? (comm.rank() + ranks - 1) % ranks : i;
     sent = calls.ncclSend(send() + offset, count, type, to, comm.get(), stream);
-    if (fine(sent)) received = calls.ncclRecv(receive() + offset, count, type, from, comm.get(), stream);
+    if (sent == ncclSuccess) received = calls.ncclRecv(receive() + offset, count, type, from, comm.get(), stream);
   }
-  const ncclResult_t ended = calls.ncclGroupEnd();
-  comm.accept(fine(sent) ? ncclSuccess : sent, "calls.ncclSend(send() + offset, count, type, to, ...)");
-  comm.accept(fine(received) ? ncclSuccess : received, "calls.ncclRecv(receive() + offset, count, type, from, ...)");
-  comm.accept(ended, "calls.ncclGroupEnd()");
+  const auto end = [&] {
+    const ncclResult_t ended = calls.ncclGroupEnd();
+    return sent != ncclSuccess ? sent : received != ncclSuccess ? received : ended;
+  };
+  comm.run(end, sent != ncclSuccess       ? "calls.ncclSend(send() + offset, count, type, to, ...)"
+                : received != ncclSuccess ? "calls.ncclRecv(receive() + offset, count, type, from, ...)"
+                                          : "calls.ncclGroupEnd()");
 }
 
-// NCCL's own estimate. A release that cannot simulate for non-blocking communicators may run the call instead: every
-// rank does, before the inputs are written, and the wait for it has the usual deadline.
+// NCCL's own estimate. It simulates only on blocking communicators (2.28, src/group.cc: on others it runs the call).
 void CollectiveOperation::estimate() {
   Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
   if (calls.ncclGroupSimulateEnd == nullptr || point_to_point(problem_.kind)) return;
   CudaQueue queue(QueueRole::kCommunication, 0);
-  queue.watch(communicator_);
-  FARSCALE_ACCEPT(comm, calls.ncclGroupStart());
+  FARSCALE_NCCL(comm, calls.ncclGroupStart());
   const ncclResult_t called = call(queue.stream());
   ncclSimInfo_t info = NCCL_SIM_INFO_INITIALIZER;
-  const ncclResult_t ended = calls.ncclGroupSimulateEnd(&info);
-  comm.accept(called, name_of_call(problem_.kind));
-  comm.accept(ended, "calls.ncclGroupSimulateEnd(&info)");
-  queue.synchronize();
+  const auto end = [&] {
+    const ncclResult_t ended = calls.ncclGroupSimulateEnd(&info);
+    return called != ncclSuccess ? called : ended;
+  };
+  comm.run(end, called != ncclSuccess ? name_of_call(problem_.kind) : "calls.ncclGroupSimulateEnd(&info)");
   const double time_us = info.estimatedTime;  // nccl.h says no unit; its tuner counts in microseconds
   choice_["nccl_estimate"] = time_us > 0 && time_us < 1e9 ? format_seconds(time_us * 1e-6) : "unknown";
 }
@@ -269,7 +280,8 @@ void CollectiveOperation::estimate() {
 Verdict CollectiveOperation::verify() {
   NcclEar ear;
   ear.open();
-  make_ready();
+  first_run();
+  if (settings_.graph) record();
   if (choice_.empty()) estimate();
   write_inputs();
   if (!problem_.in_place) {

@@ -1,5 +1,5 @@
-// The life of a communicator. Non-blocking NCCL answers ncclInProgress and finishes behind the caller's back; the state
-// is asked for with ncclCommGetAsyncError (NCCL user guide, "Fault Tolerance").
+// The life of a communicator. While it is made NCCL answers ncclInProgress and finishes behind the caller's back; the
+// state is asked for with ncclCommGetAsyncError (NCCL user guide, "Fault Tolerance").
 #include "kernels/cuda/communicator.h"
 
 #include <fmt/format.h>
@@ -80,55 +80,84 @@ Communicator::Communicator(std::shared_ptr<const Nccl> nccl, const World& world,
   const double start = now_s();
   try {
     make(ids);
+    split();
   } catch (...) {
     abort();  // no destructor runs for an object that was never made
     throw;
   }
   setup_s_ = now_s() - start;
+  watch_.emplace(settings_.deadlines.setup_s, [this] { abort_first(); });
 }
 
-void Communicator::make(std::vector<ncclUniqueId>& ids) {
+namespace {
+
+ncclConfig_t config_of(const CommunicatorSettings& settings, bool blocking) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-  config.blocking = 0;
-  if (settings_.most_ctas > 0) config.maxCTAs = settings_.most_ctas;
+  config.blocking = blocking ? 1 : 0;
+  config.splitShare = 1;
+  if (settings.most_ctas > 0) config.maxCTAs = settings.most_ctas;
+  return config;
+}
+
+}  // namespace
+
+void Communicator::make(std::vector<ncclUniqueId>& ids) {
+  ncclConfig_t config = config_of(settings_, false);
   const NcclCalls& calls = nccl_->calls();
+  ncclComm_t made = nullptr;
+  ncclResult_t status = ncclSuccess;
   if (ids.size() > 1) {
     const int count = static_cast<int>(ids.size());
-    accept(calls.ncclCommInitRankScalable(&handle_, size_, rank_, count, ids.data(), &config),
-           "calls.ncclCommInitRankScalable(&handle_, size_, rank_, count, ids.data(), &config)");
-    return;
+    status = calls.ncclCommInitRankScalable(&made, size_, rank_, count, ids.data(), &config);
+  } else {
+    status = calls.ncclCommInitRankConfig(&made, size_, ids.front(), rank_, &config);
   }
-  accept(calls.ncclCommInitRankConfig(&handle_, size_, ids.front(), rank_, &config),
-         "calls.ncclCommInitRankConfig(&handle_, size_, ids.front(), rank_, &config)");
+  first_ = made;
+  accept(status, ids.size() > 1 ? "calls.ncclCommInitRankScalable(&made, size_, rank_, count, ids.data(), &config)"
+                                : "calls.ncclCommInitRankConfig(&made, size_, ids.front(), rank_, &config)");
+}
+
+void Communicator::split() {
+  ncclConfig_t config = config_of(settings_, true);
+  const NcclCalls& calls = nccl_->calls();
+  accept(calls.ncclCommSplit(first_, 0, rank_, &handle_, &config),
+         "calls.ncclCommSplit(first_, 0, rank_, &handle_, &config)");
 }
 
 Communicator::~Communicator() { abort(); }
 
+// After a call on the non-blocking communicator: waits until it is done.
 void Communicator::accept(ncclResult_t status, const char* call, std::source_location where) {
   if (status == ncclSuccess) return;
-  if (status != ncclInProgress) {
-    const std::string what =
-        fmt::format("{} {} at {}:{}", describe(status), last_error(), where.file_name(), where.line());
-    fail(call, what);
-  }
+  if (status != ncclInProgress) refuse(status, call, where);
   Patience patience(settings_.deadlines.setup_s);
   ncclResult_t state = ncclInProgress;
   const NcclCalls& calls = nccl_->calls();
   while (true) {
-    FARSCALE_CALL(calls.ncclCommGetAsyncError(handle_, &state));
+    FARSCALE_CALL(calls.ncclCommGetAsyncError(first_, &state));
     if (state == ncclSuccess) return;
-    if (state != ncclInProgress) fail(call, fmt::format("{} {}", describe(state), last_error()));
-    if (!patience.wait()) {
-      fail(call, fmt::format("the other ranks did not come within {:.0f} s at {}:{}", settings_.deadlines.setup_s,
-                             where.file_name(), where.line()));
-    }
+    if (state != ncclInProgress) refuse(state, call, where);
+    if (!patience.wait()) refuse(ncclInProgress, call, where);
   }
+}
+
+// A call that failed, or that was still in progress when its time was over.
+void Communicator::refuse(ncclResult_t status, const char* call, const std::source_location& where) {
+  const std::string place = fmt::format("at {}:{}", where.file_name(), where.line());
+  if (status == ncclInProgress || (watch_ && watch_->expired())) {
+    fail(call, fmt::format("the other ranks did not come within {:.0f} s {}", settings_.deadlines.setup_s, place));
+  }
+  fail(call, fmt::format("{} {} {}", describe(status), last_error(), place));
+}
+
+void Communicator::require_alive(const char* during) const {
+  if (handle_ == nullptr) throw CallError(fmt::format("{}: the communicator was aborted before", during));
 }
 
 void Communicator::poll(const char* during) {
   ncclResult_t state = ncclSuccess;
   const NcclCalls& calls = nccl_->calls();
-  if (handle_ == nullptr) throw CallError(fmt::format("{}: the communicator was aborted before", during));
+  require_alive(during);
   FARSCALE_CALL(calls.ncclCommGetAsyncError(handle_, &state));
   if (state != ncclSuccess && state != ncclInProgress) {
     fail(during, fmt::format("{} {}", describe(state), last_error()));
@@ -149,9 +178,11 @@ void Communicator::finalize() {
   if (handle_ == nullptr) return;
   const NcclCalls& calls = nccl_->calls();
   try {
-    FARSCALE_ACCEPT(*this, calls.ncclCommFinalize(handle_));
+    FARSCALE_NCCL(*this, calls.ncclCommFinalize(handle_));
     const ncclComm_t done = std::exchange(handle_, nullptr);
     FARSCALE_CALL(calls.ncclCommDestroy(done));
+    accept(calls.ncclCommFinalize(first_), "calls.ncclCommFinalize(first_)");
+    FARSCALE_CALL(calls.ncclCommDestroy(first_.exchange(nullptr)));
   } catch (...) {
     abort();
     throw;
@@ -159,7 +190,13 @@ void Communicator::finalize() {
 }
 
 void Communicator::abort() noexcept {
+  watch_.reset();  // and with it an abort from there
   if (handle_ != nullptr) (void)nccl_->calls().ncclCommAbort(std::exchange(handle_, nullptr));
+  abort_first();
+}
+
+void Communicator::abort_first() noexcept {
+  if (const ncclComm_t first = first_.exchange(nullptr)) (void)nccl_->calls().ncclCommAbort(first);
 }
 
 }  // namespace farscale::cuda

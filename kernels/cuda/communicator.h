@@ -1,12 +1,21 @@
-// One NCCL communicator over the ranks of a world: non-blocking, with a deadline on its making and on every operation,
-// its asynchronous errors polled, and aborted unless it was finalised.
+// One NCCL communicator over the ranks of a world, with a deadline on its making and on every call and operation, its
+// asynchronous errors polled, and aborted unless it was finalised.
+//
+// It is two of NCCL's. A non-blocking one is made first, so that the making can be given up. But every group of calls
+// on such a one starts a thread (NCCL 2.28, src/group.cc, ncclGroupEndInternal), tens of microseconds that no training
+// framework pays; so the work is done on a blocking one split off it. The two share their resources (splitShare), and
+// with them the flag that ncclCommAbort sets: aborting the first, from another thread, ends a call that hangs in the
+// second without freeing what that call still uses (src/init.cc, ncclCommInitChildComm and setCommAbortFlags).
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <optional>
 #include <source_location>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/call_watch.h"
 #include "kernels/cuda/nccl_library.h"
 #include "kernels/world.h"
 
@@ -14,7 +23,7 @@ namespace farscale::cuda {
 
 // How long the other ranks may stay silent before a rank gives up, in seconds.
 struct Deadlines {
-  double setup_s = 120;     // making or finalising a communicator: minutes are normal on thousands of ranks
+  double setup_s = 120;     // making a communicator, and any one call: minutes are normal on thousands of ranks
   double operation_s = 30;  // one wait for enqueued collectives
 };
 
@@ -58,8 +67,15 @@ class Communicator {
   const Nccl& nccl() const { return *nccl_; }
   std::string library() const { return nccl_->version(); }
 
-  // After an NCCL call that may answer "in progress": throws on an error, waits until the call is accepted.
-  void accept(ncclResult_t status, const char* call, std::source_location where = std::source_location::current());
+  // Makes an NCCL call that may wait for other ranks: throws when it fails, or when it did not return in time.
+  template <typename Call>
+  void run(const Call& call, const char* text, std::source_location where = std::source_location::current()) {
+    require_alive(text);
+    watch_->enter();
+    const ncclResult_t status = call();
+    watch_->leave();
+    if (status != ncclSuccess || watch_->expired()) refuse(status, text, where);
+  }
   // Throws when NCCL reported an error since: aborts first, so that no kernel of this rank spins for ever.
   void poll(const char* during);
   // Aborts and throws "rank 3 of 8: <during>: <what>".
@@ -70,17 +86,24 @@ class Communicator {
 
  private:
   std::string last_error() const;
+  void require_alive(const char* during) const;
+  [[noreturn]] void refuse(ncclResult_t status, const char* call, const std::source_location& where);
   void make(std::vector<ncclUniqueId>& ids);
+  void split();
+  void accept(ncclResult_t status, const char* call, std::source_location where = std::source_location::current());
+  void abort_first() noexcept;
 
   std::shared_ptr<const Nccl> nccl_;
   CommunicatorSettings settings_;
   int rank_;
   int size_;
   double setup_s_ = 0;
-  ncclComm_t handle_ = nullptr;
+  std::atomic<ncclComm_t> first_ = nullptr;  // non-blocking; the watch may abort it
+  ncclComm_t handle_ = nullptr;              // blocking: what is worked with
+  std::optional<CallWatch> watch_;
 };
 
 }  // namespace farscale::cuda
 
-// An NCCL call on a communicator: FARSCALE_ACCEPT(*communicator, calls.ncclAllReduce(...)).
-#define FARSCALE_ACCEPT(communicator, call) (communicator).accept((call), #call)
+// An NCCL call on a communicator: FARSCALE_NCCL(*communicator, calls.ncclAllReduce(...)).
+#define FARSCALE_NCCL(communicator, call) (communicator).run([&] { return (call); }, #call)

@@ -14,6 +14,7 @@
   X(ncclGetVersion)            \
   X(ncclGetUniqueId)           \
   X(ncclCommInitRankConfig)    \
+  X(ncclCommSplit)             \
   X(ncclMemAlloc)              \
   X(ncclMemFree)               \
   X(ncclCommRegister)          \

@@ -19,11 +19,11 @@ Registration::Registration(std::shared_ptr<Communicator> communicator, const Ncc
   Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
   if (calls.ncclCommWindowRegister != nullptr && calls.ncclCommWindowDeregister != nullptr) {
-    FARSCALE_ACCEPT(comm, calls.ncclCommWindowRegister(comm.get(), memory.get(), memory.bytes(), &window_,
-                                                       NCCL_WIN_COLL_SYMMETRIC));
+    FARSCALE_NCCL(comm, calls.ncclCommWindowRegister(comm.get(), memory.get(), memory.bytes(), &window_,
+                                                     NCCL_WIN_COLL_SYMMETRIC));
   }
-  if (window_ != nullptr) return;  // none where the GPUs cannot map each other's memory
-  FARSCALE_ACCEPT(comm, calls.ncclCommRegister(comm.get(), memory.get(), memory.bytes(), &handle_));
+  if (window_ != nullptr) return;  // NCCL 2.27 gives none where the GPUs cannot map each other's memory
+  FARSCALE_NCCL(comm, calls.ncclCommRegister(comm.get(), memory.get(), memory.bytes(), &handle_));
 }
 
 // An aborted communicator has forgotten its buffers.
@@ -31,7 +31,7 @@ Registration::~Registration() {
   if (communicator_->get() == nullptr) return;
   try {
     deregister();
-  } catch (const Error&) {  // accept() has aborted the communicator: the next use of it says so
+  } catch (const Error&) {  // run() has aborted the communicator: the next use of it says so
   }
 }
 
@@ -39,9 +39,9 @@ void Registration::deregister() {
   Communicator& comm = *communicator_;
   const NcclCalls& calls = comm.calls();
   if (window_ != nullptr) {
-    FARSCALE_ACCEPT(comm, calls.ncclCommWindowDeregister(comm.get(), window_));
+    FARSCALE_NCCL(comm, calls.ncclCommWindowDeregister(comm.get(), window_));
   } else {
-    FARSCALE_ACCEPT(comm, calls.ncclCommDeregister(comm.get(), handle_));
+    FARSCALE_NCCL(comm, calls.ncclCommDeregister(comm.get(), handle_));
   }
 }
 

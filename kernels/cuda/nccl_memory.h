@@ -25,15 +25,17 @@ class NcclMemory {
   size_t bytes_ = 0;
 };
 
-// NCCL may then read and write the memory in place of its own buffers. As a symmetric window where the library (2.27)
-// and the links between the GPUs allow it, otherwise as a user buffer. Making one is collective.
+// NCCL may then read and write the memory in place of its own buffers. A symmetric window is asked for where the
+// library has them (2.27), otherwise a user buffer. NCCL does not tell whether a window became symmetric: from 2.28 on
+// it answers with a window also where the GPUs cannot map each other's memory, and registers a user buffer behind it
+// (src/dev_runtime.cc, ncclDevrWindowRegisterInGroup). Making one is collective.
 class Registration {
  public:
   Registration(std::shared_ptr<Communicator> communicator, const NcclMemory& memory);
   ~Registration();
   Registration(const Registration&) = delete;
   Registration& operator=(const Registration&) = delete;
-  std::string kind() const { return window_ != nullptr ? "symmetric window" : "user buffer"; }
+  std::string kind() const { return window_ != nullptr ? "window asked for" : "user buffer"; }
 
  private:
   void deregister();

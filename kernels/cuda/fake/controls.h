@@ -26,9 +26,11 @@ struct Controls {
   const char* (*alive)();                           // handles and memory not given back, "" when none
   int64_t (*communicators_aborted)();
   int64_t (*communicators_finalised)();
+  int64_t (*group_threads)();      // NCCL groups that started a thread: those of several ranks without blocking
   void (*set_devices)(int count);  // or a value of Devices
   void (*set_capability)(int major, int minor);
   void (*set_memory)(int64_t bytes);
+  void (*set_cache)(int64_t bytes);
   void (*hide_library)(const char* soname);  // does not open from now on
   void (*set_candidate)(int id,
                         Candidate candidate);  // algorithms 1 to 4; 2 is the fastest at first, 1 the first guess

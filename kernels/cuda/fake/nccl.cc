@@ -88,7 +88,23 @@ const Plugin& plugin() {
   return *kPlugin;
 }
 
-ncclResult_t post(const char* call, const std::shared_ptr<Member>& member, cudaStream_t stream, Part part) {
+// What NCCL 2.28 pays for a group on a non-blocking communicator of several ranks: a thread that launches it.
+constexpr double kGroupThread_s = 30e-6;
+
+ncclResult_t launch(const char* call, const std::shared_ptr<Member>& member, cudaStream_t stream, Part part) {
+  if (part.kind != CollectiveCall::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
+  if (member->blocking && !farscale::fake::connect(*member)) return ncclRemoteError;
+  const bool thread = !member->blocking && member->clique->size > 1;
+  if (thread) {
+    const Lock lock(state().mutex);
+    ++state().group_threads;
+    farscale::fake::enqueue(stream, kGroupThread_s, [] {});
+  }
+  farscale::fake::enqueue(stream, work_of(member, std::move(part)));
+  return member->blocking ? ncclSuccess : ncclInProgress;
+}
+
+ncclResult_t post(const char* call, std::shared_ptr<Member> member, cudaStream_t stream, Part part) {
   if (fails(call)) return ncclSystemError;
   if (group().open && part.kind != CollectiveCall::kExchange) {
     group().member = member;
@@ -96,15 +112,17 @@ ncclResult_t post(const char* call, const std::shared_ptr<Member>& member, cudaS
     group().part = std::move(part);
     return ncclSuccess;
   }
-  if (part.kind != CollectiveCall::kExchange) plugin().tell(call + 4, member->most_ctas > 0 ? member->most_ctas : 24);
-  farscale::fake::enqueue(stream, work_of(member, std::move(part)));
-  return member->blocking ? ncclSuccess : ncclInProgress;  // as a non-blocking communicator may
+  return launch(call, member, stream, std::move(part));
 }
 
 }  // namespace
 
+// Of one that is being split: where the new one goes once all ranks have come.
 struct ncclComm {
   std::shared_ptr<Member> member;
+  int splits = 0;
+  ncclComm_t* wanted = nullptr;
+  ncclComm_t pending = nullptr;
 };
 
 namespace {
@@ -121,21 +139,38 @@ ncclResult_t add_message(const char* call, bool send, const void* data, size_t b
   return ncclSuccess;
 }
 
+// One more rank of the clique that `key` stands for.
+ncclComm_t new_rank(const std::string& key, int ranks, int rank, const ncclConfig_t& config) {
+  const Lock lock(state().mutex);
+  auto& clique = cliques()[key];
+  if (!clique) clique = std::make_shared<Clique>();
+  clique->size = ranks;
+  ++clique->joined;
+  const int ctas = config.maxCTAs == NCCL_CONFIG_UNDEF_INT ? 0 : config.maxCTAs;
+  count_alive("communicator", 1);
+  return new ncclComm{std::make_shared<Member>(
+      Member{.clique = clique, .key = key, .rank = rank, .most_ctas = ctas, .blocking = config.blocking != 0})};
+}
+
 ncclResult_t join(const char* call, ncclComm_t* comm, int ranks, int rank, const ncclUniqueId& id,
                   const ncclConfig_t* config) {
   if (fails(call)) return ncclSystemError;
   if (config->blocking != 0 || rank < 0 || rank >= ranks) return ncclInvalidArgument;
-  const Lock lock(state().mutex);
-  auto& clique = cliques()[std::string(id.internal, sizeof id.internal)];
-  if (!clique) clique = std::make_shared<Clique>();
-  clique->size = ranks;
-  ++clique->joined;
-  const int ctas = config->maxCTAs == NCCL_CONFIG_UNDEF_INT ? 0 : config->maxCTAs;
-  *comm = new ncclComm{std::make_shared<Member>(Member{.clique = clique, .rank = rank, .most_ctas = ctas})};
-  count_alive("communicator", 1);
+  *comm = new_rank(std::string(id.internal, sizeof id.internal), ranks, rank, *config);
   (void)plugin();
   return ncclInProgress;
 }
+
+// Ends one communicator; those that were split from another are the others' work, and only they are counted.
+void end(ncclComm_t comm, int64_t farscale::fake::State::*ended) {
+  const bool was_split = comm->splits > 0 && comm->pending == nullptr;
+  if (comm->pending != nullptr) end(std::exchange(comm->pending, nullptr), nullptr);
+  delete comm;
+  count_alive("communicator", -1);
+  if (ended != nullptr && !was_split) ++(state().*ended);
+}
+
+bool all_here(const Clique& clique) { return clique.joined == clique.size; }
 
 }  // namespace
 
@@ -159,6 +194,20 @@ ncclResult_t ncclGetUniqueId(ncclUniqueId* id) {
 
 ncclResult_t ncclCommInitRankConfig(ncclComm_t* comm, int ranks, ncclUniqueId id, int rank, ncclConfig_t* config) {
   return join("ncclCommInitRankConfig", comm, ranks, rank, id, config);
+}
+
+// All ranks in the order they have: what this module asks for. As in NCCL, the new one is not there before it is done.
+ncclResult_t ncclCommSplit(ncclComm_t comm, int color, int key, ncclComm_t* split, ncclConfig_t* config) {
+  if (fails("ncclCommSplit")) return ncclSystemError;
+  const Lock lock(state().mutex);
+  const Member& member = *comm->member;
+  if (color != 0 || key != member.rank || config->blocking != 1 || !all_here(*member.clique))
+    return ncclInvalidArgument;
+  *split = nullptr;
+  comm->wanted = split;
+  comm->pending = new_rank(member.key + "/" + std::to_string(comm->splits++), member.clique->size, key, *config);
+  comm->member->child = comm->pending->member;
+  return ncclInProgress;
 }
 
 // Blocking, so of one rank: others would have to come from other threads meanwhile. Only bare loops have such.
@@ -207,7 +256,8 @@ ncclResult_t ncclCommDeregister(ncclComm_t comm, void*) {
 ncclResult_t ncclCommWindowRegister(ncclComm_t comm, void* memory, size_t, ncclWindow_t* window, int) {
   if (fails("ncclCommWindowRegister")) return ncclSystemError;
   *window = nullptr;
-  if (!state().machine.windows) return ncclSuccess;
+  const bool handle_instead = state().machine.nccl_version >= NCCL_VERSION(2, 28, 0);  // of a local registration
+  if (!state().machine.windows && !handle_instead) return ncclSuccess;
   *window = static_cast<ncclWindow_t>(memory);
   ++comm->member->registered;
   return ncclSuccess;
@@ -222,7 +272,9 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
   if (fails("ncclCommGetAsyncError")) return ncclInvalidArgument;
   const Lock lock(state().mutex);
   const Clique& clique = *comm->member->clique;
-  *result = clique.joined < clique.size ? ncclInProgress : ncclSuccess;
+  *result = all_here(clique) && (comm->pending == nullptr || all_here(*comm->pending->member->clique)) ? ncclSuccess
+                                                                                                       : ncclInProgress;
+  if (*result == ncclSuccess && comm->pending != nullptr) *comm->wanted = std::exchange(comm->pending, nullptr);
   if (clique.broken) *result = ncclRemoteError;
   if (state().machine.async_error != 0) *result = static_cast<ncclResult_t>(state().machine.async_error);
   return ncclSuccess;
@@ -230,26 +282,27 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* result) {
 
 const char* ncclGetLastError(ncclComm_t) { return "said by the fake NCCL"; }
 
-ncclResult_t ncclCommFinalize(ncclComm_t) { return fails("ncclCommFinalize") ? ncclSystemError : ncclInProgress; }
+ncclResult_t ncclCommFinalize(ncclComm_t comm) {
+  if (fails("ncclCommFinalize")) return ncclSystemError;
+  return comm->member->blocking ? ncclSuccess : ncclInProgress;
+}
 
 ncclResult_t ncclCommDestroy(ncclComm_t comm) {
   const bool failing = fails("ncclCommDestroy");
   const Lock lock(state().mutex);
   if (comm->member->registered != 0) count_alive("registration", comm->member->registered);
-  delete comm;
-  count_alive("communicator", -1);
-  ++state().finalised;
+  end(comm, &farscale::fake::State::finalised);
   return failing ? ncclSystemError : ncclSuccess;
 }
 
 ncclResult_t ncclCommAbort(ncclComm_t comm) {
   const bool failing = fails("ncclCommAbort");
   const Lock lock(state().mutex);
-  comm->member->aborted = true;
-  comm->member->clique->broken = true;
-  delete comm;
-  count_alive("communicator", -1);
-  ++state().aborted;
+  for (auto member = comm->member; member != nullptr; member = member->child) {  // they share the flag
+    member->aborted = true;
+    member->clique->broken = true;
+  }
+  end(comm, &farscale::fake::State::aborted);
   return failing ? ncclSystemError : ncclSuccess;
 }
 
@@ -327,11 +380,13 @@ ncclResult_t ncclGroupEnd() {
   return post("ncclGroupEnd", done.member, done.stream, std::move(done.part));
 }
 
-// Runs nothing; the time is what finish() would take, in microseconds.
+// On a blocking communicator runs nothing; the time is what finish() would take, in microseconds. On others it runs
+// what it was to simulate and tells nothing (NCCL 2.28, groupLaunchNonBlocking).
 ncclResult_t ncclGroupSimulateEnd(ncclSimInfo_t* info) {
-  const Group done = std::exchange(group(), {});
+  Group done = std::exchange(group(), {});
   if (done.open) count_alive("open NCCL group", -1);
-  if (fails("ncclGroupSimulateEnd") || !done.open) return ncclInvalidUsage;
+  if (fails("ncclGroupSimulateEnd") || !done.open || done.member == nullptr) return ncclInvalidUsage;
+  if (!done.member->blocking) return launch("ncclGroupSimulateEnd", done.member, done.stream, std::move(done.part));
   info->estimatedTime = static_cast<float>(10 + double(done.part.count * size_of(done.part.type)) / 1e5);
   return ncclSuccess;
 }

@@ -2,7 +2,9 @@
 #include "kernels/cuda/fake/nccl_ranks.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "kernels/elements.h"
@@ -130,6 +132,18 @@ void finish(Clique& clique, Meeting& meeting) {
 }
 
 }  // namespace
+
+bool connect(Member& member) {
+  const auto look = [&](bool first) {
+    const Lock lock(state().mutex);
+    Clique& clique = *member.clique;
+    if (first) ++clique.connected;
+    return clique.broken ? -1 : clique.connected < clique.size ? 0 : 1;
+  };
+  int seen = look(!std::exchange(member.connected, true));
+  for (; seen == 0; seen = look(false)) std::this_thread::sleep_for(std::chrono::microseconds(100));
+  return seen > 0;
+}
 
 Work work_of(const std::shared_ptr<Member>& member, Part part) {
   return [member, part = std::move(part), meeting = std::shared_ptr<Meeting>()](CUstream_st& stream) mutable {

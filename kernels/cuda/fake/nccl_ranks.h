@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/fake/stream.h"
@@ -37,6 +38,7 @@ struct Meeting;
 struct Clique {
   int size = 0;
   int joined = 0;
+  int connected = 0;  // ranks that made a first call
   bool broken = false;
   std::map<int64_t, std::shared_ptr<Meeting>> meetings;
 };
@@ -44,13 +46,20 @@ struct Clique {
 // One rank of it.
 struct Member {
   std::shared_ptr<Clique> clique;
+  std::string key;  // of the clique
   int rank = 0;
   int most_ctas = 0;
   bool blocking = false;
   bool aborted = false;
+  bool connected = false;
   int64_t sequence = 0;
   int registered = 0;
+  std::shared_ptr<Member> child = nullptr;  // split off, and ended by an abort of this one
 };
+
+// The first call of a communicator sets up connections and returns when all ranks have made theirs, or one aborted.
+// False when one did.
+bool connect(Member& member);
 
 // Bytes of one element.
 size_t size_of(ncclDataType_t type);

@@ -10,7 +10,7 @@ void reset() {
   State& s = state();
   const Lock lock(s.mutex);
   s.machine = {};
-  s.calls = s.fail_at = s.fail_name_left = s.aborted = s.finalised = 0;
+  s.calls = s.fail_at = s.fail_name_left = s.aborted = s.finalised = s.group_threads = 0;
   s.failed.clear();
 }
 
@@ -57,6 +57,7 @@ constexpr Controls kControls{
     .alive = alive,
     .communicators_aborted = [] { return state().aborted; },
     .communicators_finalised = [] { return state().finalised; },
+    .group_threads = [] { return state().group_threads; },
     .set_devices = [](int count) { change([=](State& s) { s.machine.devices = count; }); },
     .set_capability =
         [](int major, int minor) {
@@ -66,6 +67,7 @@ constexpr Controls kControls{
           });
         },
     .set_memory = [](int64_t bytes) { change([=](State& s) { s.machine.memory_bytes = bytes; }); },
+    .set_cache = [](int64_t bytes) { change([=](State& s) { s.machine.cache_bytes = static_cast<int>(bytes); }); },
     .hide_library = [](const char* soname) { change([=](State& s) { s.machine.hidden_libraries.insert(soname); }); },
     .set_candidate =
         [](int id, Candidate candidate) {

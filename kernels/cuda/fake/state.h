@@ -44,6 +44,7 @@ struct State {
   std::map<void*, int64_t> memory;       // allocation -> bytes
   int64_t aborted = 0;
   int64_t finalised = 0;
+  int64_t group_threads = 0;
 };
 
 State& state();

@@ -8,37 +8,7 @@
 namespace farscale::cuda_test {
 namespace {
 
-class CudaBackend : public ::testing::TestWithParam<const char*> {
- protected:
-  void SetUp() override {
-    if (std::string(GetParam()) == "fake" && fake_controls() == nullptr) {
-      GTEST_SKIP() << "farscale-fake.so was not built: the CUDA, cuBLASLt or NCCL headers were not found";
-    }
-    auto backend = open_module_here(GetParam(), *world_);
-    if (!backend) GTEST_SKIP() << backend.reason();
-    backend_ = std::move(*backend);
-  }
-  void TearDown() override {
-    backend_.reset();
-    if (std::string(GetParam()) == "fake" && fake_controls() != nullptr) {
-      EXPECT_STREQ(fake_controls()->alive(), "");
-    }
-  }
-
-  std::unique_ptr<Operation> prepared(const Problem& problem, OperationSettings settings = {}) {
-    auto operation = backend_->prepare(problem, settings);
-    EXPECT_TRUE(operation) << name(problem) << ": " << operation.reason();
-    return operation ? std::move(*operation) : nullptr;
-  }
-  std::string reason(const Problem& problem) {
-    auto operation = backend_->prepare(problem, {});
-    EXPECT_FALSE(operation) << name(problem);
-    return operation.reason();
-  }
-
-  std::unique_ptr<World> world_ = single_world();
-  std::unique_ptr<Backend> backend_;
-};
+class CudaBackend : public ModuleTest {};
 
 TEST_P(CudaBackend, ReportsItsDevice) {
   const DeviceReport report = backend_->device();
@@ -276,8 +246,7 @@ TEST_P(CudaBackend, SaysWhatIsNotSupported) {
   EXPECT_THROW((void)backend_->prepare(GemmProblem{.m = -1}, {}), InputError);
 }
 
-INSTANTIATE_TEST_SUITE_P(Modules, CudaBackend, ::testing::Values("fake", "cuda"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Modules, CudaBackend, ::testing::Values("fake", "cuda"), module_name);
 
 }  // namespace
 }  // namespace farscale::cuda_test

@@ -46,6 +46,37 @@ std::unique_ptr<Backend> FakeTest::open(World& world) {
   return std::move(*backend);
 }
 
+void ModuleTest::SetUp() {
+  if (std::string(GetParam()) == "fake") {
+    fake_ = fake_controls();
+    if (fake_ == nullptr) {
+      GTEST_SKIP() << "farscale-fake.so was not built: the CUDA, cuBLASLt or NCCL headers were not found";
+    }
+  }
+  auto backend = open_module_here(GetParam(), *world_);
+  if (!backend) GTEST_SKIP() << backend.reason();
+  backend_ = std::move(*backend);
+}
+
+void ModuleTest::TearDown() {
+  backend_.reset();
+  if (fake_ != nullptr) {
+    EXPECT_STREQ(fake_->alive(), "");
+  }
+}
+
+std::unique_ptr<Operation> ModuleTest::prepared(const Problem& problem, const OperationSettings& settings) {
+  auto operation = backend_->prepare(problem, settings);
+  EXPECT_TRUE(operation) << name(problem) << ": " << operation.reason();
+  return operation ? std::move(*operation) : nullptr;
+}
+
+std::string ModuleTest::reason(const Problem& problem) {
+  auto operation = backend_->prepare(problem, {});
+  EXPECT_FALSE(operation) << name(problem);
+  return operation.reason();
+}
+
 std::vector<std::string> run_ranks(int ranks, const std::function<void(World& world)>& body) {
   std::vector<std::string> messages;
   for (const std::exception_ptr& thrown : thrown_by_ranks(ranks, body)) {

@@ -33,6 +33,22 @@ class FakeTest : public ::testing::Test {
   std::unique_ptr<World> world_ = single_world();
 };
 
+// Tests of any CUDA module, alone: on the fake one everywhere, on the real one where there is a GPU.
+class ModuleTest : public ::testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+  // The operation; a failure with the reason where there is none.
+  std::unique_ptr<Operation> prepared(const Problem& problem, const OperationSettings& settings = {});
+  std::string reason(const Problem& problem);
+
+  const fake::Controls* fake_ = nullptr;  // of the fake module
+  std::unique_ptr<World> world_ = single_world();
+  std::unique_ptr<Backend> backend_;
+};
+
+inline std::string module_name(const ::testing::TestParamInfo<const char*>& test) { return test.param; }
+
 // Runs `body` as `ranks` ranks, each in a thread with a world of its own. Returns what each threw, "" for nothing.
 std::vector<std::string> run_ranks(int ranks, const std::function<void(World& world)>& body);
 

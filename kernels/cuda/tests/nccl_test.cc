@@ -60,12 +60,24 @@ TEST_F(NcclTest, GraphsReplayEveryKind) {
   }
 }
 
-TEST_F(NcclTest, RegistersBuffersAsWindowsWhereItCan) {
+// From 2.28 on NCCL answers with a window whether or not the GPUs can map each other's memory.
+TEST_F(NcclTest, SaysThatAWindowWasAskedForAndNoMore) {
   const CollectiveProblem problem{.bytes = 4096, .ranks = 2};
-  EXPECT_EQ(measured(problem, {.registered = true}).at("buffers"), "symmetric window");
+  EXPECT_EQ(measured(problem, {.registered = true}).at("buffers"), "window asked for");
   fake_->set_nccl(23004, false);
+  EXPECT_EQ(measured(problem, {.registered = true}).at("buffers"), "window asked for");
+  fake_->set_nccl(22705, false);
   EXPECT_EQ(measured(problem, {.registered = true}).at("buffers"), "user buffer");
   EXPECT_EQ(measured(problem, {.graph = true, .registered = true}).at("buffers"), "user buffer");
+}
+
+TEST_F(NcclTest, TheFirstCallIsAResultOfEveryKindAndSize) {
+  for (const CollectiveKind kind : kCollectiveKinds) {
+    for (const bool graph : {false, true}) {
+      const Facts facts = measured({.kind = kind, .bytes = 4096, .ranks = 2}, {.graph = graph});
+      EXPECT_GT(std::stod(facts.at("first_call_s")), 0) << name(kind);
+    }
+  }
 }
 
 TEST_F(NcclTest, EveryCtaLimitHasItsCommunicator) {
@@ -168,6 +180,56 @@ TEST_F(NcclTest, ADuplicatedWorldHasItsOwnCommunicator) {
   for (const std::string& error : thrown) EXPECT_EQ(error, "");
   EXPECT_EQ(fake_->communicators_aborted(), 0);
 }
+
+// What one GPU can prove of graphs, registered buffers, windows and limits of SMs, for every kind.
+class OneRank : public ModuleTest {
+ protected:
+  void expect_right(const CollectiveProblem& problem, const OperationSettings& settings) {
+    const auto operation = prepared(problem, settings);
+    ASSERT_NE(operation, nullptr);
+    const auto queue = backend_->open_queue(QueueRole::kCommunication);
+    for (int i = 0; i < 2; ++i) {
+      const Verdict verdict = operation->verify();
+      EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+      EXPECT_GT(backend_->time_s(*operation, *queue, 5), 0);
+    }
+    const Facts facts = operation->details();
+    EXPECT_EQ(facts.at("launch"), settings.graph ? "graph, recorded once" : "eager");
+    EXPECT_EQ(facts.at("buffers") != "ordinary", settings.registered);
+    EXPECT_EQ(facts.contains("most_ctas"), settings.most_ctas > 0);
+    EXPECT_GT(std::stod(facts.at("first_call_s")), 0);
+  }
+};
+
+TEST_P(OneRank, EveryKindRunsFromGraphsAndRegisteredBuffers) {
+  for (const CollectiveKind kind : kCollectiveKinds) {
+    const CollectiveProblem problem{.kind = kind, .bytes = 8192, .ranks = 1};
+    for (const bool graph : {false, true}) {
+      for (const bool registered : {false, true}) {
+        expect_right(problem, {.graph = graph, .registered = registered});
+      }
+    }
+  }
+}
+
+TEST_P(OneRank, RunsWithFewSmsAndInPlace) {
+  for (const int ctas : {1, 4}) {
+    expect_right({.bytes = 1 << 20, .type = NumberType::kBf16, .ranks = 1, .in_place = true}, {.most_ctas = ctas});
+  }
+  expect_right({.kind = CollectiveKind::kReduceScatter, .bytes = 4096, .ranks = 1, .in_place = true}, {.graph = true});
+}
+
+// Communicators end while others live, and graphs before the communicators they were recorded with.
+TEST_P(OneRank, OperationsEndInAnyOrder) {
+  auto first = prepared(CollectiveProblem{.bytes = 4096, .ranks = 1}, {.graph = true, .registered = true});
+  auto second = prepared(CollectiveProblem{.bytes = 4096, .ranks = 1}, {.graph = true, .most_ctas = 2});
+  EXPECT_TRUE(first->verify().correct);
+  EXPECT_TRUE(second->verify().correct);
+  first.reset();
+  EXPECT_TRUE(second->verify().correct);
+}
+
+INSTANTIATE_TEST_SUITE_P(Modules, OneRank, ::testing::Values("fake", "cuda"), module_name);
 
 }  // namespace
 }  // namespace farscale::cuda_test

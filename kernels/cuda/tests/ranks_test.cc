@@ -87,17 +87,87 @@ TEST_F(Ranks, ComputeAndCommunicationOverlap) {
   for (const std::string& error : thrown) EXPECT_EQ(error, "");
 }
 
+// The connections stand: the kernel waits on the GPU.
 TEST_F(Ranks, ARankThatStaysAwayEndsTheWait) {
   ::setenv("FARSCALE_DEADLINE_S", "0.2", 1);
   const auto thrown = run_ranks(2, [&](World& world) {
     const auto backend = open(world);
     const auto operation = prepared(*backend, CollectiveProblem{.bytes = 4096, .ranks = 2});
+    EXPECT_TRUE(operation->verify().correct);
     const auto queue = backend->open_queue(QueueRole::kCommunication);
+    world.barrier();
     if (world.rank() == 0) (void)backend->time_s(*operation, *queue, 1);
   });
   EXPECT_NE(thrown[0].find("rank 0 of 2"), std::string::npos) << thrown[0];
   EXPECT_NE(thrown[0].find("no progress"), std::string::npos) << thrown[0];
   EXPECT_GE(fake_->communicators_aborted(), 1);
+}
+
+// The first call sets up connections and hangs in NCCL, on this thread: another one must end it.
+TEST_F(Ranks, ARankThatStaysAwayEndsACallThatHangs) {
+  ::setenv("FARSCALE_DEADLINE_S", "0.05", 1);
+  const auto thrown = run_ranks(2, [&](World& world) {
+    const auto backend = open(world);
+    const auto operation = prepared(*backend, CollectiveProblem{.bytes = 4096, .ranks = 2});
+    const auto queue = backend->open_queue(QueueRole::kCommunication);
+    if (world.rank() == 1) return world.barrier();
+    EXPECT_THROW((void)backend->time_s(*operation, *queue, 1), CallError);
+    EXPECT_EQ(fake_->communicators_aborted(), 1);
+    try {
+      operation->run(*queue);
+      ADD_FAILURE() << "it was aborted";
+    } catch (const CallError& error) {
+      EXPECT_NE(std::string(error.what()).find("was aborted before"), std::string::npos) << error.what();
+    }
+    world.barrier();
+    throw CallError("seen");
+  });
+  EXPECT_EQ(thrown[0], "seen");
+}
+
+TEST_F(Ranks, ACallThatHangsIsNamedWithItsRank) {
+  ::setenv("FARSCALE_DEADLINE_S", "0.05", 1);
+  const auto thrown = run_ranks(2, [&](World& world) {
+    const auto backend = open(world);
+    const auto operation =
+        prepared(*backend, CollectiveProblem{.kind = CollectiveKind::kAllToAll, .bytes = 4096, .ranks = 2});
+    if (world.rank() == 0) (void)operation->verify();
+  });
+  EXPECT_NE(thrown[0].find("rank 0 of 2: calls.ncclGroupEnd()"), std::string::npos) << thrown[0];
+  EXPECT_NE(thrown[0].find("did not come within"), std::string::npos) << thrown[0];
+}
+
+// NCCL starts a thread for every group of calls on a non-blocking communicator: none may be worked with.
+TEST_F(Ranks, NoCallPaysForAThread) {
+  const auto thrown = run_ranks(2, [&](World& world) {
+    const auto backend = open(world);
+    const auto queue = backend->open_queue(QueueRole::kCommunication);
+    for (const CollectiveKind kind : kCollectiveKinds) {
+      const auto operation = prepared(*backend, CollectiveProblem{.kind = kind, .bytes = 4096, .ranks = 2});
+      EXPECT_TRUE(operation->verify().correct);
+      const double one_s = backend->time_s(*operation, *queue, 10) / 10;
+      EXPECT_LT(one_s, 12e-6) << name(kind) << ": the fake's 10 us and 1e11 bytes/s";
+    }
+  });
+  for (const std::string& error : thrown) EXPECT_EQ(error, "");
+  EXPECT_EQ(fake_->group_threads(), 0);
+}
+
+TEST_F(Ranks, ASplitThatFailsEndsTheMaking) {
+  ::setenv("FARSCALE_DEADLINE_S", "0.05", 1);
+  fake_->fail_named("ncclCommSplit", 1);
+  const auto thrown = run_ranks(2, [&](World& world) {
+    const auto backend = open(world);
+    (void)prepared(*backend, CollectiveProblem{.bytes = 4096, .ranks = 2});
+  });
+  int named = 0;
+  for (const std::string& error : thrown) {
+    EXPECT_NE(error.find("ncclComm"), std::string::npos) << "the other is in its split, or still in what comes before";
+    named +=
+        error.find("ncclCommSplit(first_, 0, rank_, &handle_, &config) failed: 2 ncclSystemError") != std::string::npos;
+  }
+  EXPECT_EQ(named, 1);
+  EXPECT_EQ(fake_->communicators_aborted(), 2);
 }
 
 TEST_F(Ranks, ARankThatNeverJoinsEndsTheMaking) {
