@@ -102,7 +102,7 @@ Maybe<std::unique_ptr<Operation>> make_onednn_gemm(const GemmProblem& problem, c
   const std::string too_big = does_not_fit(context, gemm_set_bytes(problem, OneDnnGemm::output_bytes(problem)));
   if (!too_big.empty()) return Result::absent(too_big);
   // int32 holds k products of at most 63 x 63.
-  if (problem.type == NumberType::kInt8 && problem.k > (int64_t{1} << 31) / (63 * 63) - 1) {
+  if (problem.type == NumberType::kInt8 && problem.k > (int64_t{1} << 31) / (int64_t{63} * 63) - 1) {
     return Result::absent("int8 sums of this k may leave int32");
   }
   try {
