@@ -57,6 +57,11 @@ PassCost cost(MemoryKind kind) {
   return {0, 0};
 }
 
+double weights_of(const ConvolutionProblem& problem) {
+  const int64_t depth = problem.channels / problem.groups;
+  return double(problem.filters) * double(depth) * double(problem.kernel * problem.kernel);
+}
+
 }  // namespace
 
 double GemmProblem::bytes() const {
@@ -122,15 +127,13 @@ void CollectiveProblem::validate() const {
 }
 
 double ConvolutionProblem::flops() const {
-  const double outputs = double(images) * double(output_height()) * double(output_width()) * double(filters);
-  return 2 * outputs * double(channels / groups) * double(kernel * kernel);
+  return 2 * double(images) * double(output_height()) * double(output_width()) * weights_of(*this);
 }
 
 double ConvolutionProblem::bytes() const {
   const double input = double(images) * double(height) * double(width) * double(channels);
-  const double weights = double(filters) * double(channels / groups) * double(kernel * kernel);
   const double output = double(images) * double(output_height()) * double(output_width()) * double(filters);
-  return (input + weights + output) * bytes_per_element(type);
+  return (input + weights_of(*this) + output) * bytes_per_element(type);
 }
 
 std::string ConvolutionProblem::name() const {
