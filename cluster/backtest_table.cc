@@ -78,7 +78,7 @@ std::string_view name(TableClass kind) {
 }
 
 std::string normalised_hardware(const std::string& text) {
-  const std::string all = upper(text);
+  std::string all = upper(text);
   constexpr const char* kFamilies[] = {"GB300",  "GB200",  "B300", "B200", "H200", "H100", "H800",
                                        "H20",    "GH200",  "A100", "A800", "V100", "A30",  "MI355X",
                                        "MI325X", "MI300X", "L40S", "TPU",  "P100"};

@@ -50,7 +50,7 @@ void PlanReader::read_building(const TomlTable& table, const std::string& owner,
 void PlanReader::read_halls(const TomlTable& table, const std::string& owner, Site& site) {
   for (const TomlTable& hall : table.tables("hall")) {
     const std::string name = hall.text("name");
-    const std::string hall_owner = owner + ", hall " + name;
+    const std::string hall_owner = fmt::format("{}, hall {}", owner, name);
     site.halls.push_back({name, figure(hall, "gpus", kGpus, hall_owner, "places"), date(hall, "ready", hall_owner),
                           maybe_figure(hall, "cooling_mw", {0, 1e5}, hall_owner, "MW of heat")});
     if (site.halls.back().cooling_mw.has_value() != site.halls.front().cooling_mw.has_value())
