@@ -35,7 +35,6 @@ const FleetDay& FleetHistory::play(const FleetShape& shape) {
 void FleetHistory::start_day(const FleetShape& shape) {
   const double begin_s = double(days_++) * kDay_s;
   end_s_ = begin_s + kDay_s;
-  excess_ = shape.excess;
   day_.failures = day_.to_repair = day_.repaired = day_.waiting_days = 0;
   day_.kept.assign(shape.job_nodes.size(), 0.0);
   jobs_.resize(shape.job_nodes.size());

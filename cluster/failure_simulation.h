@@ -72,7 +72,6 @@ class FleetHistory {
   int64_t days_ = 0;
   double end_s_ = 0;  // of the day
   double spares_ = 0;
-  double excess_ = 0;
   double hands_free_s_ = 0;
   std::vector<double> back_s_;  // when nodes come back from repair, in order: the turnaround is constant
   size_t next_back_ = 0;

@@ -17,6 +17,7 @@ namespace farscale {
 using Day = std::chrono::sys_days;
 
 inline constexpr double kMostPlanGpus = 1e8;  // no larger machine can be predicted
+inline constexpr int kMostPlanDays = 3660;    // ten years
 
 // A date with its range: days since 1970-01-01. { date = 2024-10-01, early_days = 10, late_days = 60, source = "…" }
 struct PlanDate {
@@ -65,7 +66,8 @@ struct Site {
   std::vector<PowerStep> power;
   std::vector<Hall> halls;
   Pipeline pipeline;
-  std::optional<Quantity> in_service;  // GPUs that train at the plan's start
+  std::optional<Quantity> in_service;   // GPUs that train at the plan's start
+  std::optional<Quantity> usd_per_gpu;  // paid for each of them; that of the hardware's first delivery when not given
   std::string where;                   // "plans/x.toml:12"
 };
 
@@ -75,11 +77,17 @@ struct Delivery {
   size_t site = 0;
   Quantity gpus;                       // with a budget: what it buys at the medians
   std::optional<Quantity> budget_usd;  // spent at the GPU's vendor; then gpus = budget_usd / usd_per_gpu
+  std::optional<size_t> less;          // then gpus are the total of both: this one brings what that one leaves of it
+  std::optional<PlanDate> ordered;    // with a lead time: `first` is then their sum, by the medians
+  std::optional<Quantity> lead_days;  // from the order to the first delivery
   PlanDate first;
   std::optional<PlanDate> last;
   std::optional<Quantity> per_day;  // instead of `last`: GPUs a day from `first` on
   Quantity usd_per_gpu;             // paid to the GPU's vendor
 };
+
+// GPUs of a delivery by the medians.
+double median_gpus(const std::vector<Delivery>& deliveries, const Delivery& delivery);
 
 // GPUs in service at one site that are taken out, moved and brought up at another, whoever owns it.
 struct Transfer {

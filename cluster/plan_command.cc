@@ -69,10 +69,13 @@ SensitivityQuestion question_of(const PlanOptions& options) {
 
 PlanAnswers answer_questions(const Plan& plan, const PlanOptions& options, const MachineSource& machines) {
   PlanAnswers answers;
-  if (!options.need.empty()) answers.need = answer_need(plan, parse_need(options.need), options.run, machines);
+  RunOptions run = options.run;
+  run.progress = progress_of(plan.name + " --need");
+  if (!options.need.empty()) answers.need = answer_need(plan, parse_need(options.need), run, machines);
   if (options.budget_usd > 0) answers.budget = answer_budget(plan, options.budget_usd, options.run, machines);
   if (!options.sensitivity.empty())
-    answers.sensitivity = answer_sensitivity(plan, question_of(options), options.run.seed, machines);
+    answers.sensitivity = answer_sensitivity(plan, question_of(options), options.run.seed, machines,
+                                             progress_of(plan.name + " --sensitivity"));
   return answers;
 }
 
@@ -102,6 +105,11 @@ void check_plot(const std::string& path) {
         fmt::format("--plot {}: folder '{}' does not exist: create it first", path, folder.string()));
 }
 
+TableRows rows_of(const std::string& name) {
+  if (name == "day") return TableRows::kDays;
+  return name == "week" ? TableRows::kWeeks : TableRows::kMonths;
+}
+
 void run_plans(const PlanOptions& options) {
   check_plot(options.plot);
   std::vector<Plan> plans;  // all are read before the first is run, so that a mistake is told at once
@@ -112,6 +120,7 @@ void run_plans(const PlanOptions& options) {
   std::vector<PlanReport> reports;
   for (size_t i = 0; i < plans.size(); ++i) {
     RunOptions run = options.run;
+    run.by_day = options.json;
     run.progress = progress_of(plans[i].name);
     const MachineSource own = located(plans[i], machines);
     reports.push_back(run_plan(plans[i], run, own));
@@ -125,47 +134,69 @@ void run_plans(const PlanOptions& options) {
   print_text(reports, answers, options);
 }
 
+// Unlike CLI::Range, not NaN.
+std::string amount_mistake(const std::string& text) {
+  char* end = nullptr;
+  const double usd = std::strtod(text.c_str(), &end);
+  const bool is_amount = end != text.c_str() && *end == '\0' && usd >= 1 && usd <= 1e15;
+  return is_amount ? std::string() : fmt::format("expected an amount from 1 to 1e15, not {}", text);
+}
+
+void add_questions(CLI::App& command, PlanOptions& options) {
+  command.add_option(
+      "--need", options.need,
+      fmt::format("GPUs for a training by a date, with the plan's sites and dates: \"{}\"", kNeedExample));
+  command.add_option("--budget", options.budget_usd, "What this many USD buy, or rent, e.g. 3.5e9")
+      ->type_name("USD")
+      ->check(amount_mistake, "FROM 1 TO 1e15");
+  command.add_option("--delay", options.delay_days, "What halls and power cost that come this many days later")
+      ->type_name("DAYS")
+      ->check(CLI::Range(1, kMostPlanDays));
+  command
+      .add_option("--sensitivity", options.sensitivity,
+                  "Which inputs move an answer most: samples, complete_day, cost_usd, idle_gpu_days, … (the totals of "
+                  "--json), need, budget")
+      ->type_name("ANSWER");
+}
+
+void add_output(CLI::App& command, PlanOptions& options) {
+  command.add_flag("--summary", options.summary, "Only the compact table, one column a plan");
+  command.add_flag("--evidence", options.evidence, "List every figure with its evidence and source");
+  command
+      .add_option_function<std::string>(
+          "--by", [&options](const std::string& rows) { options.run.rows = rows_of(rows); },
+          "Rows of the tables: day, week or month, which is the default; --json has every day")
+      ->check(CLI::IsMember({"day", "week", "month"}))
+      ->type_name("STEP");
+  command.add_option("--plot", options.plot, "Draw fleet, training, power and cost over time")->type_name("FILE.svg");
+  command.add_flag("--json", options.json, "One JSON document on stdout");
+}
+
+void add_draws(CLI::App& command, RunOptions& run) {
+  command.add_flag("--events", run.events,
+                   "Play every failure, repair and restart of every draw; otherwise goodput is Daly's closed form");
+  command.add_option("--draws", run.draws, "Monte Carlo draws; 0: one nominal run")
+      ->check(CLI::Range(0, 100000))
+      ->capture_default_str();
+  command.add_option("--seed", run.seed, "Seed of the draws; the same seed gives the same answer")
+      ->capture_default_str();
+  command.add_option("--threads", run.threads, "0: all cores; the answer does not depend on it")
+      ->check(CLI::Range(0, 1024))
+      ->capture_default_str();
+}
+
 }  // namespace
 
 void add_plan_command(CLI::App& app, ExitCode&) {
-  const auto amount = [](const std::string& text) {  // unlike CLI::Range, not NaN
-    char* end = nullptr;
-    const double usd = std::strtod(text.c_str(), &end);
-    const bool is_amount = end != text.c_str() && *end == '\0' && usd >= 1 && usd <= 1e15;
-    return is_amount ? std::string() : fmt::format("expected an amount from 1 to 1e15, not {}", text);
-  };
   auto options = std::make_shared<PlanOptions>();
   CLI::App* command =
       app.add_subcommand("plan", "Fleets over time: deliveries, bring-up, failures, power, cost, training");
   command->add_option("plans", options->plans, "Plan files, or names of shipped plans (farscale list plans)")
       ->required()
       ->type_name("PLAN");
-  command->add_flag("--summary", options->summary, "Only the compact table, one column a plan");
-  command->add_flag("--evidence", options->evidence, "List every figure with its evidence and source");
-  command->add_option("--need", options->need, fmt::format("GPUs for a training by a date: \"{}\"", kNeedExample));
-  command->add_option("--budget", options->budget_usd, "What this many USD buy, e.g. 3.5e9")
-      ->type_name("USD")
-      ->check(amount, "FROM 1 TO 1e15");
-  command->add_option("--delay", options->delay_days, "What halls and power cost that come this many days later")
-      ->type_name("DAYS")
-      ->check(CLI::Range(1, 3660));
-  command
-      ->add_option("--sensitivity", options->sensitivity,
-                   "Which inputs move an answer most: samples, complete_day, cost_usd, idle_gpu_days, … (the totals of "
-                   "--json), need, budget")
-      ->type_name("ANSWER");
-  command->add_option("--plot", options->plot, "Draw fleet, training, power and cost over time")->type_name("FILE.svg");
-  command->add_flag("--events", options->run.events,
-                    "Play every failure, repair and restart of every draw; otherwise goodput is Daly's closed form");
-  command->add_flag("--json", options->json, "One JSON document on stdout");
-  command->add_option("--draws", options->run.draws, "Monte Carlo draws; 0: one nominal run")
-      ->check(CLI::Range(0, 100000))
-      ->capture_default_str();
-  command->add_option("--seed", options->run.seed, "Seed of the draws; the same seed gives the same answer")
-      ->capture_default_str();
-  command->add_option("--threads", options->run.threads, "0: all cores; the answer does not depend on it")
-      ->check(CLI::Range(0, 1024))
-      ->capture_default_str();
+  add_questions(*command, *options);
+  add_output(*command, *options);
+  add_draws(*command, options->run);
   command->footer("Example: farscale plan giga-texas-south-50k-h100 xai-300k-b200 --plot fleets.svg");
   command->callback([options] { run_plans(*options); });
 }

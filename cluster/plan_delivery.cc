@@ -253,22 +253,38 @@ double DeliveryCurve::useful_share(int column, double gpus) const {
   return 1 / (1 + batch(gpus) / std::max(critical_batch_[size_t(column)], 1.0));
 }
 
+DeliveryCurve::Best DeliveryCurve::best_of(const std::vector<double>& log_delivered) const {
+  const auto gpus_at = [&](auto size) { return least_gpus_ * std::exp(step_ * double(size - log_delivered.begin())); };
+  const auto best = std::max_element(log_delivered.begin(), log_delivered.end());
+  const auto is_near = [best](double log) { return log >= *best + std::log(0.9); };
+  return {gpus_at(best), gpus_at(std::find_if(log_delivered.begin(), log_delivered.end(), is_near))};
+}
+
 void DeliveryCurve::find_best() {
-  std::vector<double> medians;
+  std::vector<double> near_best, medians, of_column(sizes_);
+  for (size_t c = 0; c < size_t(columns_); ++c) {
+    for (size_t s = 0; s < sizes_; ++s) of_column[s] = log_delivered_[s * size_t(columns_) + c];
+    const Best best = best_of(of_column);
+    best_of_column_.push_back(best.gpus);
+    near_best.push_back(best.near_gpus);
+  }
   for (size_t s = 0; s < sizes_; ++s) {
     const auto row = log_delivered_.begin() + std::ptrdiff_t(s) * columns_;
     std::vector<double> logs(row, row + columns_);
     medians.push_back(columns_ > 1 ? percentiles(logs).p50 : logs[0]);
   }
-  const auto gpus_at = [this](size_t s) { return least_gpus_ * std::exp(step_ * double(s)); };
-  const auto best = std::max_element(medians.begin(), medians.end());
-  best_job_gpus_ = gpus_at(size_t(best - medians.begin()));
-  const auto near = std::find_if(medians.begin(), medians.end(), [&](double m) { return m >= *best + std::log(0.9); });
-  near_best_gpus_ = gpus_at(size_t(near - medians.begin()));
+  const Best middle = best_of(medians);
+  const auto around = [](std::vector<double> columns, double median) {
+    if (columns.size() > 1) columns.erase(columns.begin());
+    const Estimate range = percentiles(columns);
+    return Estimate{std::min(range.p05, median), median, std::max(range.p95, median)};
+  };
+  best_job_gpus_ = around(best_of_column_, middle.gpus);
+  near_best_gpus_ = around(near_best, middle.near_gpus);
 }
 
 int64_t DeliveryCurve::jobs_for(double gpus) const {
-  return std::max<int64_t>(1, int64_t(std::ceil(gpus / best_job_gpus_ - 1e-6)));
+  return std::max<int64_t>(1, int64_t(std::ceil(gpus / best_job_gpus_.p50 - 1e-6)));
 }
 
 int64_t DeliveryCurve::jobs_for(double gpus, int64_t asked) const {

@@ -65,10 +65,12 @@ class DeliveryCurve {
   const std::string& layout() const { return layout_; }  // as asked, or as found; without dp
   const FailureDraw& failures(int column) const { return failures_[size_t(column)]; }
 
-  // The job size, up to max_gpus, beyond which a larger job delivers less (in the median).
-  double best_job_gpus() const { return best_job_gpus_; }
+  // The job size, up to max_gpus, beyond which a larger job delivers less: by the medians, with its range over the
+  // draws.
+  const Estimate& best_job_gpus() const { return best_job_gpus_; }
+  double best_job_gpus(int column) const { return best_of_column_[size_t(column)]; }
   // The smallest size that delivers 90 % of what the best one does.
-  double near_best_gpus() const { return near_best_gpus_; }
+  const Estimate& near_best_gpus() const { return near_best_gpus_; }
   // Equal jobs that `gpus` are split into so that none is beyond the best size.
   int64_t jobs_for(double gpus) const;
   // The same, or `asked` of them when that is not 0, as far as each has a node.
@@ -85,6 +87,10 @@ class DeliveryCurve {
   void predict_at(const PlanMachine& machine, double max_gpus, PredictOptions asked);
   void draw_failures(const FailureModel& failures, const DeliveryOptions& options);
   void add_size(double log_gpus, double share, size_t lower, size_t upper);
+  struct Best {
+    double gpus, near_gpus;
+  };
+  Best best_of(const std::vector<double>& log_delivered) const;  // one a size
   void find_best();
 
   double gpus_per_node_;
@@ -93,7 +99,8 @@ class DeliveryCurve {
   double step_;  // ln of the ratio of neighbouring sizes
   size_t sizes_;
   int columns_;
-  double best_job_gpus_ = 0, near_best_gpus_ = 0;
+  Estimate best_job_gpus_, near_best_gpus_;
+  std::vector<double> best_of_column_;
   std::vector<double> predicted_gpus_, predicted_batch_per_gpu_;  // as predicted
   std::vector<std::vector<float>> predicted_log_rates_;           // [size][column], of a GPU
   std::vector<FailureDraw> failures_;                             // [column]

@@ -58,6 +58,7 @@ void visit_pipeline(Site& site, const Visit& visit) {
 
 void visit_site(Site& site, const Visit& visit) {
   maybe(visit, site.name + " in service", site.in_service);
+  maybe(visit, site.name + " price of GPUs in service", site.usd_per_gpu);
   maybe(visit, site.name + " oversubscription", site.network.oversubscription);
   visit(site.name + " pue", site.pue);
   visit(site.name + " fabric share", site.fabric_share);
@@ -74,7 +75,12 @@ void visit_site(Site& site, const Visit& visit) {
 }
 
 void visit_delivery(const Plan& plan, Delivery& delivery, const Visit& visit) {
-  visit(delivery.name + " dates", delivery.first.days);
+  if (delivery.ordered) {
+    visit(delivery.name + " ordered", delivery.ordered->days);
+    visit(delivery.name + " lead days", *delivery.lead_days);
+  } else {
+    visit(delivery.name + " dates", delivery.first.days);
+  }
   if (delivery.last) visit(delivery.name + " dates", delivery.last->days);
   maybe(visit, delivery.name + " per day", delivery.per_day);
   if (delivery.budget_usd)

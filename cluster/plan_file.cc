@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "cluster/plan_reader.h"
+#include "cluster/source.h"
 #include "kernels/error.h"
 #include "kernels/module.h"
 #include "kernels/suggest.h"
@@ -17,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr Range kYears{0.1, 50};
-constexpr Range kDays{0, 3660};
+constexpr Range kDays{0, kMostPlanDays};
 constexpr Range kSeconds{0, 86400};
 
 std::string range_text(const Estimate& value) {
@@ -64,12 +65,12 @@ PlanReader::PlanReader(const TomlTable& root, std::string name, std::string path
 Plan PlanReader::read() {
   read_span();
   plan_.training = read_training(root_.table("training"));
-  plan_.failures = read_failures(root_.maybe_table("failures"));
   plan_.state_power = read_state_power(root_.maybe_table("state_power"));
   plan_.prices = read_prices(root_.maybe_table("prices"));
   const MaybeTable pipeline = root_.maybe_table("pipeline");
   for (const TomlTable& site : root_.tables("site")) read_site(site, pipeline);
   if (plan_.sites.empty()) root_.fail("site", "a plan needs at least one [[site]]");
+  plan_.failures = read_failures(root_.maybe_table("failures"));
   for (const TomlTable& delivery : root_.tables("delivery")) read_delivery(delivery);
   for (const TomlTable& rental : root_.tables("rental")) read_rental(rental);
   for (const TomlTable& transfer : root_.tables("transfer")) read_transfer(transfer);
@@ -77,6 +78,7 @@ Plan PlanReader::read() {
   std::stable_sort(plan_.jobs.begin(), plan_.jobs.end(),
                    [](const Job& a, const Job& b) { return a.priority > b.priority; });
   check_sites_have_gpus();
+  check_prices_are_known();
   root_.finish();
   return std::move(plan_);
 }
@@ -115,8 +117,8 @@ PlanDate PlanReader::date(const TomlTable& table, std::string_view key, const st
   const double days = double(day.time_since_epoch().count());
   const double early = inner.number("early_days", kDays, 0), late = inner.number("late_days", kDays, 0);
   const double typical = inner.number("typical_late_days", {-early, late}, 0);
-  Quantity quantity{.value = {days - early, days + typical, days + late}, .source = inner.text("source")};
-  quantity.evidence = quantity.source.rfind("assumption", 0) == 0 ? Evidence::kAssumed : Evidence::kPublished;
+  Quantity quantity{.value = {days - early, days + typical, days + late}, .source = read_source(inner)};
+  quantity.evidence = evidence_of(quantity.source, early > 0 || late > 0);
   std::string text = fmt::format("{}: {}", label(owner, key), iso_date(day));
   if (early > 0 || late > 0) text += fmt::format(" ({:g} days early to {:g} late)", early, late);
   plan_.evidence.push_back({text, quantity.evidence, quantity.source});
@@ -130,7 +132,7 @@ void PlanReader::read_span() {
   plan_.end = root_.date("end");
   if (plan_.end < plan_.start)
     root_.fail("end", fmt::format("expected a day after the start, {}", iso_date(plan_.start)));
-  if (plan_.days() > 3660) root_.fail("end", "a plan can be ten years long at most");
+  if (plan_.days() > kMostPlanDays) root_.fail("end", "a plan can be ten years long at most");
 }
 
 Training PlanReader::read_training(const TomlTable& table) {
@@ -150,8 +152,21 @@ Training PlanReader::read_training(const TomlTable& table) {
   return training;
 }
 
-FailureModel PlanReader::read_failures(const MaybeTable& table) {
+// The rates that the model brings along were counted on A100 and H100: for other hardware they are assumptions.
+FailureModel PlanReader::failures_of_hardware() const {
   FailureModel model = default_failure_model();
+  const auto was_counted = [](const Site& site) {
+    return site.hardware.rfind("a100", 0) == 0 || site.hardware.rfind("h100", 0) == 0;
+  };
+  if (std::all_of(plan_.sites.begin(), plan_.sites.end(), was_counted)) return model;
+  for (Quantity* rate : {&model.node_failures_per_day, &model.silent_per_node_day})
+    if (rate->evidence != Evidence::kAssumed)
+      rate->evidence = Evidence::kAssumed, rate->source = "assumption: as of A100 and H100: " + rate->source;
+  return model;
+}
+
+FailureModel PlanReader::read_failures(const MaybeTable& table) {
+  FailureModel model = failures_of_hardware();
   const auto read = [&](std::string_view key, Range range, std::string_view unit, Quantity& quantity) {
     quantity = figure(table, key, range, "failures", unit, quantity);
   };
@@ -207,6 +222,11 @@ void PlanReader::read_parts(const TomlTable& table, Prices& prices) {
       .node_usd_per_gpu = figure(table, "node_usd_per_gpu", {0, 1e6}, "prices", "USD: the server less its GPUs"),
       .network_usd_per_gpu = figure(table, "network_usd_per_gpu", {0, 1e6}, "prices", "USD"),
       .building_usd_per_mw = figure(table, "building_usd_per_mw", {0, 1e9}, "prices", "USD")};
+}
+
+double median_gpus(const std::vector<Delivery>& deliveries, const Delivery& delivery) {
+  const double gpus = delivery.gpus.value.p50;
+  return delivery.less ? std::max(gpus - deliveries[*delivery.less].gpus.value.p50, 0.0) : gpus;
 }
 
 std::string iso_date(Day day) {

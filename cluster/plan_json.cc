@@ -3,6 +3,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "cluster/plan_difference.h"
 #include "cluster/plan_output.h"
 
 namespace farscale {
@@ -39,12 +40,30 @@ Json timeline_json(const PlanReport& report) {
                     {"samples_in_month", estimate(row.samples_in_month)},
                     {"cost_usd", estimate(row.cost_usd)},
                     {"bottleneck", name(row.bottleneck)}});
-    if (const auto& one = report.plan.training.samples_per_training)
-      rows.back()["trainings_in_month"] =
-          estimate({row.samples_in_month.p05 / one->value.p50, row.samples_in_month.p50 / one->value.p50,
-                    row.samples_in_month.p95 / one->value.p50});
+    if (report.plan.training.samples_per_training && row.shown && report.options.rows == TableRows::kMonths)
+      rows.back()["trainings_in_month"] = estimate(row.trainings);
   }
   return rows;
+}
+
+double to_tenths(double gpus) { return std::round(gpus * 10) / 10; }
+
+// Every state on every day: three lists of the range, or, when there were too many draws to keep, the run of medians.
+Json by_day_json(const PlanReport& report) {
+  Json json = {{"from", iso_date(report.plan.start)},
+               {"of", report.by_day.empty() ? "run of medians" : "draws"},
+               {"states", Json::object()}};
+  for (size_t s = 0; s < kDayStates.size(); ++s) {
+    Json& state = json["states"][kDayStates[s].key];
+    if (report.by_day.empty()) {
+      for (const SiteDay& day : report.days) state.push_back(to_tenths(kDayStates[s].gpus(day)));
+      continue;
+    }
+    for (const auto& [key, percentile] :
+         {std::pair{"p05", &Estimate::p05}, std::pair{"p50", &Estimate::p50}, std::pair{"p95", &Estimate::p95}})
+      for (const DayRange& day : report.by_day) state[key].push_back(to_tenths(day[s].*percentile));
+  }
+  return json;
 }
 
 Json totals_json(const Outcomes& outcomes) {
@@ -75,11 +94,11 @@ Json job_json(const JobReport& job) {
           {"one_job_kept_samples_per_s", estimate(job.one_job_delivered_per_s)},
           {"samples_per_step", number(job.batch)},
           {"useful_share_by_critical_batch", estimate(job.useful_share)},
-          {"best_job_gpus", number(job.best_job_gpus)},
-          {"gpus_for_90_percent_of_best", number(job.near_best_gpus)},
+          {"best_job_gpus", estimate(job.best_job_gpus)},
+          {"gpus_for_90_percent_of_best", estimate(job.near_best_gpus)},
           {"larger_jobs_deliver_less", job.peak_inside},
-          {"spare_pool_nodes", number(job.spare_pool_nodes)},
-          {"spares_needed_nodes", number(job.spares_needed_nodes)},
+          {"spare_pool_nodes", estimate(job.spare_pool_nodes)},
+          {"spares_needed_nodes", estimate(job.spares_needed_nodes)},
           {"evidence",
            {{"samples_per_s", name(job.rate_evidence)},
             {"mtbf_s", name(job.mtbf_evidence)},
@@ -118,22 +137,33 @@ Json need_json(const NeedAnswer& answer, const Plan& plan) {
   return {{"workload", answer.need.workload},
           {"samples", answer.need.samples},
           {"by", iso_date(answer.need.by)},
-          {"site", answer.site},
           {"feasible_share", answer.feasible_share},
           {"gpus", estimate(answer.gpus)},
-          {"best_job_gpus", number(answer.best_job_gpus)},
+          {"scale_of_deliveries", estimate(answer.scale)},
+          {"largest_scale", answer.largest_scale},
           {"most_samples", estimate(answer.most_samples)},
-          {"verdict", answer.verdict},
+          {"binding", answer.binding},
+          {"plan_gpus", number(answer.plan_gpus)},
+          {"plan_samples", estimate(answer.plan_samples)},
           {"plan_in_time_share", answer.plan_share},
-          {"plan_date", dates(to_date, answer.plan_day)}};
+          {"plan_date", dates(to_date, answer.plan_day)},
+          {"one_job_in_service_from_the_start",
+           {{"site", answer.one_job.site},
+            {"feasible_share", answer.one_job.feasible_share},
+            {"gpus", estimate(answer.one_job.gpus)},
+            {"best_job_gpus", number(answer.one_job.best_job_gpus)}}}};
 }
 
 Json budget_json(const BudgetAnswer& answer) {
-  return {{"usd", answer.usd},
-          {"site", answer.site},
-          {"gpus_when_spent_at_the_vendor", estimate(answer.gpus_of_vendor)},
-          {"gpus_when_spent_on_clusters", estimate(answer.gpus_of_cluster)},
-          {"kept_samples_per_s", estimate(answer.kept_per_s)}};
+  Json json = {{"usd", answer.usd}, {"site", answer.site}};
+  if (answer.rented) {
+    json["gpus_when_rented"] = estimate(answer.gpus_of_cluster);
+  } else {
+    json["gpus_when_spent_at_the_vendor"] = estimate(answer.gpus_of_vendor);
+    json["gpus_when_spent_on_clusters"] = estimate(answer.gpus_of_cluster);
+  }
+  json["kept_samples_per_s"] = estimate(answer.kept_per_s);
+  return json;
 }
 
 Json delay_json(const DelayAnswer& answer) {
@@ -177,6 +207,8 @@ Json answers_json(const PlanReport& report, const PlanAnswers& asked) {
                   {"job", job_json(report.largest_site().job)},
                   {"sites", sites},
                   {"organisations", organisations}};
+  if (const std::optional<TrainingCount> trainings = trainings_of(report))
+    answers["trainings"] = {{"count", estimate(trainings->trainings)}, {"usd_per_training", estimate(trainings->usd)}};
   if (asked.need) answers["need"] = need_json(*asked.need, report.plan);
   if (asked.budget) answers["budget"] = budget_json(*asked.budget);
   if (asked.delay) answers["delay"] = delay_json(*asked.delay);
@@ -197,11 +229,41 @@ Json plan_json(const PlanReport& report, const PlanAnswers& asked) {
           {"draws", report.options.draws},
           {"seed", report.options.seed},
           {"timeline", timeline_json(report)},
+          {"by_day", by_day_json(report)},
           {"totals", totals_json(report.outcomes)},
           {"answers", answers_json(report, asked)},
           {"notes", report.plan.notes},
           {"warnings", report.warnings},
           {"evidence", evidence}};
+}
+
+Json part_json(const PartDifference& part) {
+  Json totals;
+  for (size_t t = 0; t < kCompared.size(); ++t) {
+    totals[info(kCompared[t]).key] = estimate(part.totals[t].more);
+    totals[info(kCompared[t]).key]["more_share"] = part.totals[t].share_more;
+  }
+  return totals;
+}
+
+Json parts_json(const char* what, const PartDifferences& parts) {
+  Json both = Json::array();
+  for (const PartDifference& part : parts.both) both.push_back({{what, part.name}, {"totals", part_json(part)}});
+  return {{"in_both", both}, {"only_in_base", parts.only_base}, {"only_in_plan", parts.only_other}};
+}
+
+// Each plan less the first, draw by draw.
+Json differences_json(const std::vector<PlanReport>& reports) {
+  Json differences = Json::array();
+  for (size_t i = 1; i < reports.size(); ++i) {
+    const PlanDifference difference = difference_of(reports.front(), reports[i]);
+    differences.push_back({{"plan", difference.other},
+                           {"base", difference.base},
+                           {"totals", part_json(difference.whole)},
+                           {"organisations", parts_json("organisation", difference.organisations)},
+                           {"sites", parts_json("site", difference.sites)}});
+  }
+  return differences;
 }
 
 }  // namespace
@@ -210,7 +272,9 @@ std::string plans_json(const std::vector<PlanReport>& reports, const std::vector
   Json plans = Json::array();
   for (size_t i = 0; i < reports.size(); ++i)
     plans.push_back(plan_json(reports[i], i < answers.size() ? answers[i] : PlanAnswers{}));
-  return Json{{"plans", plans}}.dump(2) + "\n";
+  Json document = {{"plans", plans}};
+  if (reports.size() > 1) document["differences"] = differences_json(reports);
+  return document.dump(2) + "\n";
 }
 
 }  // namespace farscale

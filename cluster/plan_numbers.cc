@@ -18,7 +18,8 @@ struct Scale {
 };
 
 Scale scale_of(double value) {
-  for (const Scale& scale : {Scale{1e12, "T"}, Scale{1e9, "G"}, Scale{1e6, "M"}, Scale{1e3, "k"}})
+  for (const Scale& scale :
+       {Scale{1e18, "E"}, Scale{1e15, "P"}, Scale{1e12, "T"}, Scale{1e9, "G"}, Scale{1e6, "M"}, Scale{1e3, "k"}})
     if (std::abs(value) >= 0.9995 * scale.factor) return scale;
   return {1, ""};
 }
@@ -30,6 +31,7 @@ bool is_point(const Estimate& value) { return value.p05 == value.p95; }
 std::string digits(double value) {
   const double size = std::abs(value);
   if (size < 0.00995 && size >= 1e-9) return fmt::format("{:.{}f}", value, 2 - int(std::floor(std::log10(size))));
+  if (size >= 999.5) return format_count(value);
   if (size >= 99.95 || size == 0) return fmt::format("{:.0f}", value);
   return size >= 9.995 ? fmt::format("{:.1f}", value) : fmt::format("{:.2f}", value);
 }
@@ -52,6 +54,15 @@ std::string count_range(const Estimate& value) {
 std::string about_count(double count) {
   const double unit = std::pow(10.0, std::floor(std::log10(std::max(count, 1.0))) - 1);
   return format_count(std::round(count / unit) * unit);
+}
+
+std::string about_range(const Estimate& count) {
+  if (is_point(count)) return about_count(count.p50);
+  return fmt::format("{} ({}–{})", about_count(count.p50), about_count(count.p05), about_count(count.p95));
+}
+
+std::string plural(int64_t count, const std::string& what) {
+  return fmt::format("{} {}{}", format_count(double(count)), what, count == 1 ? "" : "s");
 }
 
 std::string si_range(const Estimate& value, const std::string& unit) {
@@ -101,7 +112,8 @@ std::string percent_range(const Estimate& value) { return range_of(value, 0.01, 
 std::string time_range(const Estimate& value_s) {
   if (value_s.p50 >= 172800) return range_of(value_s, 86400, "d");
   if (value_s.p50 >= 7200) return range_of(value_s, 3600, "h");
-  return value_s.p50 >= 120 ? range_of(value_s, 60, "min") : range_of(value_s, 1, "s");
+  if (value_s.p50 >= 120) return range_of(value_s, 60, "min");
+  return value_s.p50 >= 1 || value_s.p50 == 0 ? range_of(value_s, 1, "s") : range_of(value_s, 1e-3, "ms");
 }
 
 std::string date_range(const Plan& plan, const Estimate& days) {

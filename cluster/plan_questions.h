@@ -17,28 +17,40 @@ struct Need {
   double samples = 0;
   Day by;
 };
-// Throws InputError that shows the form.
+// Throws InputError that shows the form, or names the range.
 Need parse_need(const std::string& text);
 
-// One training is one synchronous job: jobs of their own do not add up to one network.
+// The plan's own sites, halls, power and dates, with deliveries and rentals so much larger that they keep the samples
+// in time: draw by draw, over common random numbers.
 struct NeedAnswer {
   Need need;
-  std::string site;           // whose machines, failures and spares are asked about
   double days = 0;            // from the plan's start to the date
-  double feasible_share = 0;  // of the draws in which some number of GPUs suffices
-  Estimate gpus;              // in service from the plan's start; infinite where no number suffices
-  double best_job_gpus = 0;   // beyond it a larger job delivers less
-  Estimate most_samples;      // what a job of the best size keeps by the date
-  std::string verdict;
-  double plan_share = 0;  // of the draws in which the plan's own fleet, as one job, gets there in time
-  Estimate plan_day;      // when it gets there, days after the start; the plan's length when never
+  double largest_scale = 1;   // of the deliveries, that was looked at
+  double feasible_share = 0;  // of the draws in which some scale up to it suffices
+  Estimate scale;             // of deliveries and rentals; infinite where none suffices
+  Estimate gpus;              // in service at the start, delivered and rented: with that scale
+  double plan_gpus = 0;       // and in the plan as it is
+  Estimate most_samples;      // kept by the date at the largest scale
+  std::string binding;    // what keeps a larger fleet from keeping more; empty when some scale nearly always suffices
+  Estimate plan_samples;  // kept by the date as the plan is
+  Estimate plan_day;      // when the plan as it is gets there, days after the start; its length when never
+  double plan_share = 0;  // of the draws in which it does in time
+
+  // A quick answer beside it: one synchronous job, in service from the plan's first day on; no halls, power, bring-up.
+  struct OneJob {
+    std::string site;           // whose machines, failures and spares are asked about
+    double feasible_share = 0;  // of the draws in which some number of GPUs suffices
+    Estimate gpus;              // infinite where none suffices
+    double best_job_gpus = 0;   // beyond it a larger job delivers less
+  } one_job;
 };
 
 struct BudgetAnswer {
   double usd = 0;
   std::string site;
+  bool rented = false;       // then a GPU costs its rent to the end of the contract or of the plan
   Estimate gpus_of_vendor;   // all of it spent at the GPU's vendor
-  Estimate gpus_of_cluster;  // all of it spent on clusters: the vendor gets its share
+  Estimate gpus_of_cluster;  // all of it spent on clusters as the plan prices them
   Estimate kept_per_s;       // samples/s of the latter in service, split where one job would be too large
 };
 
@@ -56,6 +68,9 @@ struct PlanAnswers {
   std::optional<DelayAnswer> delay;
   std::optional<SensitivityAnswer> sensitivity;
 };
+
+// The site that most GPUs go to.
+size_t main_site(const Plan& plan);
 
 NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& options,
                        const MachineSource& machines = machine_for);

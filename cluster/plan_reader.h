@@ -32,6 +32,7 @@ class PlanReader {
 
   void read_span();
   Training read_training(const TomlTable& table);
+  FailureModel failures_of_hardware() const;
   FailureModel read_failures(const MaybeTable& table);
   StatePower read_state_power(const MaybeTable& table);
   Prices read_prices(const MaybeTable& table);
@@ -40,10 +41,14 @@ class PlanReader {
   void read_site(const TomlTable& table, const MaybeTable& pipeline);
   void read_building(const TomlTable& table, const std::string& owner, const MaybeTable& pipeline, Site& site);
   void read_halls(const TomlTable& table, const std::string& owner, Site& site);
+  void read_price_in_service(const TomlTable& table, const std::string& owner, Site& site);
+  std::optional<Quantity> read_pod(const TomlTable& table, const std::string& owner);
   SiteNetwork read_network(const MaybeTable& table, const std::string& owner);
   Pipeline read_pipeline(const std::string& owner, const MaybeTable& own, const MaybeTable& common,
                          const TomlTable& site);
+  size_t other_lot(const TomlTable& table, const Delivery& delivery) const;
   void read_size(const TomlTable& table, const std::string& owner, Delivery& delivery);
+  void read_first_day(const TomlTable& table, const std::string& owner, Delivery& delivery);
   void read_delivery(const TomlTable& table);
   void read_rental(const TomlTable& table);
   void read_transfer(const TomlTable& table);
@@ -53,6 +58,7 @@ class PlanReader {
   size_t site_of(const TomlTable& table, std::string_view key, SiteKind kind) const;
   void check_in_plan(const TomlTable& table, std::string_view key, const PlanDate& date) const;
   void check_sites_have_gpus() const;
+  void check_prices_are_known() const;
 
   TomlTable root_;
   Plan plan_;

@@ -2,12 +2,10 @@
 #include "cluster/plan_run.h"
 
 #include <algorithm>
-#include <deque>
 #include <memory>
-#include <thread>
 
+#include "cluster/plan_columns.h"
 #include "cluster/plan_draws.h"
-#include "cluster/plan_moves.h"
 
 namespace farscale {
 namespace {
@@ -34,24 +32,34 @@ using Sites = std::vector<std::unique_ptr<SiteRun>>;
 
 constexpr int kWeek = 7;
 
-std::vector<RowColumns> timeline_rows(const Plan& plan, size_t columns) {
+std::vector<RowColumns> timeline_rows(const Plan& plan, const RunOptions& options) {
   std::vector<RowColumns> rows;
   for (int day = 0; day < plan.days(); ++day) {
     const std::chrono::year_month_day date(plan.start + std::chrono::days(day));
     const bool last_of_month =
         std::chrono::year_month_day(plan.start + std::chrono::days(day + 1)).month() != date.month();
-    const bool month_end = last_of_month || day == plan.days() - 1;
-    if (month_end || day % kWeek == 0) rows.emplace_back(day, month_end, columns);
+    const bool last = day == plan.days() - 1, month_end = last_of_month || last;
+    const bool in_step = options.rows == TableRows::kDays ||
+                         (options.rows == TableRows::kWeeks ? day % kWeek == kWeek - 1 || last : month_end);
+    if (!month_end && !in_step && day % kWeek != 0) continue;
+    rows.emplace_back(day, size_t(options.draws) + 1);
+    rows.back().month_end = month_end;
+    rows.back().shown = in_step;
   }
   return rows;
 }
 
-TimelineRow row_of(const Plan& plan, const RowColumns& row, const RowColumns* month_before) {
-  std::vector<double> goodput, in_month = row.samples;  // goodput of the worlds in which something trains already
+std::vector<double> gain(const RowColumns& row, const RowColumns* before) {
+  std::vector<double> samples = row.samples;
+  for (size_t c = 0; before && c < samples.size(); ++c) samples[c] -= before->samples[c];
+  return samples;
+}
+
+TimelineRow row_of(const Plan& plan, const RowColumns& row) {
+  std::vector<double> goodput;  // of the worlds in which something trains already
   for (size_t c = 0; c < row.samples_per_s.size(); ++c)
     if (row.samples_per_s[c] > 0 || c == 0)
       goodput.push_back(row.samples_per_s[c] > 0 ? row.progress_per_s[c] / row.samples_per_s[c] : 0);
-  for (size_t c = 0; month_before && c < in_month.size(); ++c) in_month[c] -= month_before->samples[c];
   return {.date = plan.start + std::chrono::days(row.day),
           .delivered = estimate_of(row.delivered),
           .stored = estimate_of(row.stored),
@@ -61,63 +69,88 @@ TimelineRow row_of(const Plan& plan, const RowColumns& row, const RowColumns* mo
           .samples_per_s = estimate_of(row.samples_per_s),
           .goodput = estimate_of(goodput),
           .samples = estimate_of(row.samples),
-          .samples_in_month = row.month_end ? estimate_of(in_month) : Estimate{},
+          .samples_in_month = {},
+          .samples_since_shown = {},
+          .trainings = {},
           .cost_usd = estimate_of(row.cost_usd),
-          .month_end = row.month_end};
+          .month_end = row.month_end,
+          .shown = row.shown};
 }
 
-// All sites of one column, in step with each other; returns the most GPUs that were stored on a day.
-double run_column(int column, int days, const Sites& sites, const std::vector<TransferDraws>& transfers,
-                  std::vector<RowColumns>& rows) {
-  std::deque<SiteColumn> parts;
-  for (const auto& site : sites) parts.emplace_back(*site, column);
-  Moves moves(transfers, size_t(column));
-  double most_stored = 0;
-  auto row = rows.begin();
-  for (int day = 0; day < days; ++day) {
-    moves.apply(day, parts);
-    double stored = 0;
-    for (SiteColumn& part : parts) stored += part.step(day).stored;
-    most_stored = std::max(most_stored, stored);
-    if (row == rows.end() || row->day != day) continue;
-    for (const SiteColumn& part : parts) part.add_row(*row);
-    ++row;
-  }
-  for (size_t s = 0; s < sites.size(); ++s) sites[s]->store(column, parts[s].finish());
-  return most_stored;
+// Samples of one training in every column; empty when the plan does not say.
+std::vector<double> samples_per_training(const Plan& plan, const RunOptions& options) {
+  const std::optional<Quantity>& one = plan.training.samples_per_training;
+  if (!one) return {};
+  return column_values(*one, options.seed, "samples per training", options.draws);
 }
 
-// Columns over threads: each writes to its own place alone, so that the answer does not depend on how many there are.
-std::vector<double> run_columns(const Plan& plan, const RunOptions& options, const Sites& sites,
-                                std::vector<RowColumns>& rows) {
-  const int columns = options.draws + 1;
-  const std::vector<TransferDraws> transfers = transfer_draws(plan, options);
-  std::vector<double> most_stored(static_cast<size_t>(columns));
-  const int cores = options.threads > 0 ? options.threads : int(std::max(1U, std::thread::hardware_concurrency()));
-  const int workers = std::min(cores, columns);
-  const auto work = [&](int worker) {
-    for (int column = worker; column < columns; column += workers) {
-      most_stored[size_t(column)] = run_column(column, plan.days(), sites, transfers, rows);
-      if (options.progress && worker == 0) options.progress(double(column + 1) / columns);
+// Rows with what was kept between them.
+std::vector<TimelineRow> timeline_of(const Plan& plan, const RunOptions& options, const std::vector<RowColumns>& rows) {
+  const std::vector<double> one = samples_per_training(plan, options);
+  const RowColumns *month_before = nullptr, *shown_before = nullptr;
+  std::vector<TimelineRow> timeline;
+  for (const RowColumns& row : rows) {
+    timeline.push_back(row_of(plan, row));
+    if (row.month_end) {
+      timeline.back().samples_in_month = estimate_of(gain(row, month_before));
+      month_before = &row;
     }
-  };
-  std::vector<std::thread> pool;
-  for (int worker = 1; worker < workers; ++worker) pool.emplace_back(work, worker);
-  work(0);
-  for (std::thread& thread : pool) thread.join();
-  if (options.progress) options.progress(1);
+    if (!row.shown) continue;
+    std::vector<double> samples = gain(row, shown_before);
+    timeline.back().samples_since_shown = estimate_of(samples);
+    for (size_t c = 0; c < one.size(); ++c) samples[c] /= one[c];
+    if (!one.empty()) timeline.back().trainings = estimate_of(samples);
+    shown_before = &row;
+  }
+  return timeline;
+}
+
+// Every column; returns the most GPUs that were stored on a day, all sites together.
+std::vector<double> run_columns(const PlanColumns& plan, std::vector<RowColumns>& rows, DayRanges* by_day) {
+  std::vector<double> most_stored(plan.count());
+  plan.each([&](int column) {
+    double& most = most_stored[size_t(column)];
+    auto row = rows.begin();
+    PlanColumns::Parts parts = plan.play(column, 1, [&](int day, PlanColumns::Parts& sites) {
+      double stored = 0;
+      for (const SiteColumn& site : sites) {
+        stored += site.today().stored;
+        if (by_day) by_day->add(size_t(column), day, site.today());
+      }
+      most = std::max(most, stored);
+      if (row == rows.end() || row->day != day) return true;
+      for (const SiteColumn& site : sites) site.add_row(*row);
+      ++row;
+      return true;
+    });
+    for (size_t s = 0; s < parts.size(); ++s) plan.sites()[s]->store(column, parts[s].finish());
+  });
   return most_stored;
+}
+
+FleetPeak peak_of(const Plan& plan, const std::vector<SiteDay>& days, const Sites& sites) {
+  const auto most = std::max_element(days.begin(), days.end(),
+                                     [](const SiteDay& a, const SiteDay& b) { return a.in_service < b.in_service; });
+  const size_t day = size_t(most - days.begin());
+  FleetPeak peak{.date = plan.start + std::chrono::days(day), .samples_per_s = {}, .kept_per_s = {}};
+  std::vector<double> samples, kept;
+  for (const auto& site : sites) {
+    const SiteRun::Rates rates = site->rates(site->nominal_days()[day].in_service);
+    peak.training_gpus += rates.training_gpus;
+    peak.jobs += rates.jobs;
+    samples.resize(rates.samples_per_s.size());
+    kept.resize(rates.kept_per_s.size());
+    for (size_t c = 0; c < kept.size(); ++c) samples[c] += rates.samples_per_s[c], kept[c] += rates.kept_per_s[c];
+  }
+  peak.samples_per_s = estimate_of(samples);
+  peak.kept_per_s = estimate_of(kept);
+  return peak;
 }
 
 std::vector<SiteDay> all_sites(const Sites& sites) {
   std::vector<SiteDay> days = sites.front()->nominal_days();
   for (size_t s = 1; s < sites.size(); ++s)
-    for (size_t d = 0; d < days.size(); ++d) {
-      const SiteDay& day = sites[s]->nominal_days()[d];
-      for (double SiteDay::*state : {&SiteDay::delivered, &SiteDay::stored, &SiteDay::racked, &SiteDay::burning_in,
-                                     &SiteDay::in_repair, &SiteDay::dark, &SiteDay::in_service})
-        days[d].*state += day.*state;
-    }
+    for (size_t d = 0; d < days.size(); ++d) days[d].add(sites[s]->nominal_days()[d]);
   return days;
 }
 
@@ -168,24 +201,24 @@ PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSo
                     .options = options,
                     .timeline = {},
                     .days = {},
+                    .by_day = {},
                     .outcomes = {},
                     .sites = {},
+                    .peak = {},
                     .evidence = plan.evidence,
                     .warnings = {}};
-  Sites sites;
-  for (size_t i = 0; i < plan.sites.size(); ++i)
-    sites.push_back(std::make_unique<SiteRun>(report.plan, i, options, machines));
+  const PlanColumns columns(report.plan, report.options, machines);
+  const Sites& sites = columns.sites();
+  std::vector<RowColumns> rows = timeline_rows(plan, options);
+  std::optional<DayRanges> by_day;
+  if (options.by_day && options.draws <= kMostDrawsByDay) by_day.emplace(plan.days(), columns.count());
+  const std::vector<double> most_stored = run_columns(columns, rows, by_day ? &*by_day : nullptr);
 
-  std::vector<RowColumns> rows = timeline_rows(plan, size_t(options.draws) + 1);
-  const std::vector<double> most_stored = run_columns(report.plan, options, sites, rows);
-
-  const RowColumns* month_before = nullptr;
-  for (const RowColumns& row : rows) {
-    report.timeline.push_back(row_of(plan, row, month_before));
-    report.timeline.back().bottleneck = bottleneck_of(sites, row.day);
-    if (row.month_end) month_before = &row;
-  }
+  report.timeline = timeline_of(plan, options, rows);
+  for (size_t r = 0; r < rows.size(); ++r) report.timeline[r].bottleneck = bottleneck_of(sites, rows[r].day);
+  if (by_day) report.by_day = by_day->ranges();
   report.days = all_sites(sites);
+  report.peak = peak_of(plan, report.days, sites);
   for (const auto& site : sites) report.sites.push_back(site->report());
   std::vector<const Outcomes*> parts;
   for (const SiteReport& site : report.sites) parts.push_back(&site.outcomes);
@@ -193,6 +226,25 @@ PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSo
   report.outcomes[size_t(Total::kPeakStored)] = {most_stored, estimate_of(most_stored)};
   note_limits(report);
   return report;
+}
+
+std::optional<TrainingCount> trainings_of(const PlanReport& report) {
+  const std::vector<double> one = samples_per_training(report.plan, report.options);
+  if (one.empty()) return {};
+  std::vector<double> trainings = report.outcomes[size_t(Total::kSamples)].columns;
+  std::vector<double> usd = report.outcomes[size_t(Total::kWrittenOffUsd)].columns;
+  for (size_t c = 0; c < one.size(); ++c) {
+    usd[c] *= one[c] / std::max(trainings[c], 1.0);
+    trainings[c] /= one[c];
+  }
+  return TrainingCount{estimate_of(trainings), estimate_of(usd)};
+}
+
+Estimate usd_per_sample(const PlanReport& report) {
+  std::vector<double> usd = report.outcomes[size_t(Total::kWrittenOffUsd)].columns;
+  const std::vector<double>& samples = report.outcomes[size_t(Total::kSamples)].columns;
+  for (size_t c = 0; c < usd.size(); ++c) usd[c] /= std::max(samples[c], 1.0);
+  return estimate_of(usd);
 }
 
 Outcomes sum_outcomes(const std::vector<const Outcomes*>& parts) {

@@ -9,16 +9,21 @@
 
 #include "cluster/plan.h"
 #include "cluster/plan_bringup.h"
+#include "cluster/plan_by_day.h"
 #include "cluster/plan_delivery.h"
 
 namespace farscale {
 
+enum class TableRows : uint8_t { kMonths, kWeeks, kDays };
+
 struct RunOptions {
   int draws = 1000;  // 0: one nominal run, every range a point
   uint64_t seed = 1;
-  double target_samples = 0;  // when a site has kept this many; 0: not asked
-  bool events = false;        // play every failure and repair of every draw; otherwise goodput is Daly's closed form
-  int threads = 0;            // 0: all cores; the answer does not depend on it
+  double largest_scale = 1;  // deliveries and rentals are going to be played up to so many times as large
+  bool events = false;       // play every failure and repair of every draw; otherwise goodput is Daly's closed form
+  TableRows rows = TableRows::kMonths;   // of the timeline that are shown
+  bool by_day = false;                   // keep the range of every state on every day, up to kMostDrawsByDay
+  int threads = 0;                       // 0: all cores; the answer does not depend on it
   std::function<void(double)> progress;  // told the share done, from one thread
 };
 
@@ -66,10 +71,12 @@ struct TimelineRow {
   Estimate delivered, stored, installed, in_service, power_mw;
   Estimate samples_per_s;  // while the jobs run
   Estimate goodput;
-  Estimate samples;           // since the start
-  Estimate samples_in_month;  // since the month's end before; of month ends alone
-  Estimate cost_usd;          // since the start
-  bool month_end = false;
+  Estimate samples;              // since the start
+  Estimate samples_in_month;     // since the month's end before; of month ends alone
+  Estimate samples_since_shown;  // since the row shown before; of rows that are shown
+  Estimate trainings;            // that these make; zeros when the plan does not say what one takes
+  Estimate cost_usd;             // since the start
+  bool month_end = false, shown = false;
   Bottleneck bottleneck = Bottleneck::kNone;  // of the nominal run, that day
 };
 
@@ -89,14 +96,14 @@ struct JobReport {
   double linear_goodput = 0;  // Meta's linear form at the medians: a cross-check where failures are rare
   Estimate samples_per_s;     // all jobs, while they run
   Estimate delivered_per_s;   // times goodput
-  double best_job_gpus = 0;
-  double near_best_gpus = 0;         // a job of this size keeps 90 % of what the best one keeps
+  Estimate best_job_gpus;
+  Estimate near_best_gpus;           // a job of this size keeps 90 % of what the best one keeps
   bool peak_inside = false;          // a job larger than best_job_gpus delivers less; otherwise the fleet is the limit
   Estimate one_job_delivered_per_s;  // the whole fleet as one job
   double batch = 0;                  // samples a step of one job
   Estimate useful_share;             // of the samples, by the critical batch size; 1 when none is given
-  double spare_pool_nodes = 0;       // hot spares and nodes in repair together; 0 for rented GPUs
-  double spares_needed_nodes = 0;    // pool with which 99.9 % of failures find a spare at once
+  Estimate spare_pool_nodes;         // hot spares and nodes in repair together; 0 for rented GPUs
+  Estimate spares_needed_nodes;      // pool with which 99.9 % of failures find a spare at once
   Evidence rate_evidence = Evidence::kAssumed, mtbf_evidence = Evidence::kAssumed;
   Evidence goodput_evidence = Evidence::kAssumed, power_evidence = Evidence::kAssumed;
 };
@@ -116,8 +123,15 @@ struct SiteReport {
   std::vector<Period> periods;  // of the nominal run
   JobReport job;
   std::vector<BudgetedJob> jobs;
-  Outcome target_day;           // first day with the target's samples kept; the plan's length when never
   Outcome closed_form_samples;  // what Daly's form would have kept, when failures are played
+};
+
+// All sites on the day on which they have most GPUs in service together (nominal run).
+struct FleetPeak {
+  Day date;
+  double training_gpus = 0;
+  int64_t jobs = 0;
+  Estimate samples_per_s, kept_per_s;
 };
 
 struct PlanReport {
@@ -125,8 +139,10 @@ struct PlanReport {
   RunOptions options;
   std::vector<TimelineRow> timeline;  // the start, every week and the last day of each month
   std::vector<SiteDay> days;          // of the nominal run, all sites together
+  std::vector<DayRange> by_day;       // with ranges; empty when not asked for, or too many draws
   Outcomes outcomes;
   std::vector<SiteReport> sites;
+  FleetPeak peak;
   std::vector<EvidenceLine> evidence;
   std::vector<std::string> warnings;
 
@@ -135,6 +151,13 @@ struct PlanReport {
 
 // Throws InputError when the workload cannot run on the machine of a site.
 PlanReport run_plan(const Plan& plan, const RunOptions& options, const MachineSource& machines = machine_for);
+
+// Full trainings a plan delivers and what one costs, capital written off; none when it does not say what one takes.
+struct TrainingCount {
+  Estimate trainings, usd;
+};
+std::optional<TrainingCount> trainings_of(const PlanReport& report);
+Estimate usd_per_sample(const PlanReport& report);  // capital written off
 
 // Sums the outcomes of sites (an organisation's, or the fleet's); peaks and completion by day are the largest.
 Outcomes sum_outcomes(const std::vector<const Outcomes*>& parts);

@@ -43,8 +43,13 @@ MachineSource with_node_power(const MachineSource& machines, const std::string& 
 
 class Tornado {
  public:
-  Tornado(const Plan& plan, const SensitivityQuestion& question, uint64_t seed, const MachineSource& machines)
-      : plan_(plan), question_(question), options_{.draws = 0, .seed = seed}, machines_(remembering(machines)) {}
+  Tornado(const Plan& plan, const SensitivityQuestion& question, uint64_t seed, const MachineSource& machines,
+          const std::function<void(double)>& progress)
+      : plan_(plan),
+        question_(question),
+        options_{.draws = 0, .seed = seed},
+        machines_(remembering(machines)),
+        progress_(progress) {}
 
   SensitivityAnswer run() {
     answer_ = {
@@ -77,7 +82,11 @@ class Tornado {
   void move_figures() {
     std::vector<std::string> done;
     Plan copy = plan_;
+    int all = 0;
+    visit_figures(copy, [&](const std::string&, const Quantity&) { ++all; });
+    int visited = 0;
     visit_figures(copy, [&](const std::string& name, const Quantity& figure) {
+      if (progress_) progress_(double(++visited) / all);
       if (figure.value.p05 == figure.value.p95 || std::find(done.begin(), done.end(), name) != done.end()) return;
       done.push_back(name);
       add(name, figure.value, with_figure(name, &Estimate::p05), with_figure(name, &Estimate::p95));
@@ -107,6 +116,7 @@ class Tornado {
   const SensitivityQuestion& question_;
   RunOptions options_;
   MachineSource machines_;
+  const std::function<void(double)>& progress_;
   std::vector<std::string> machines_done_;
   SensitivityAnswer answer_;
 };
@@ -166,14 +176,16 @@ SensitivityQuestion total_question(const std::string& key) {
 }
 
 SensitivityAnswer answer_sensitivity(const Plan& plan, const SensitivityQuestion& question, uint64_t seed,
-                                     const MachineSource& machines) {
-  return Tornado(plan, question, seed, machines).run();
+                                     const MachineSource& machines, const std::function<void(double)>& progress) {
+  return Tornado(plan, question, seed, machines, progress).run();
 }
 
 std::string sensitivity_text(const SensitivityAnswer& answer, const Plan& plan) {
-  std::string text = wrapped(fmt::format(
-      "{}, {}: {} with every input at its median. One input at a time at its 5th (░) and 95th percentile (█):\n",
-      plan.name, answer.label, answer_value(answer.base, answer, plan)));
+  std::string text =
+      wrapped(fmt::format("{}, {}: {} with every input at its median, which is not the median of all draws where an "
+                          "answer bends. One input at "
+                          "a time at its 5th (░) and 95th percentile (█):\n",
+                          plan.name, answer.label, answer_value(answer.base, answer, plan)));
   if (answer.bars.empty()) return text + "none of the inputs that have a range moves it.\n";
   double scale = 0;
   for (const SensitivityBar& bar : answer.bars)

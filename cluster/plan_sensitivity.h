@@ -38,8 +38,10 @@ struct SensitivityQuestion {
 SensitivityQuestion total_question(const std::string& key);
 std::vector<std::string> total_keys();
 
+// `progress` is told the share of the inputs done.
 SensitivityAnswer answer_sensitivity(const Plan& plan, const SensitivityQuestion& question, uint64_t seed,
-                                     const MachineSource& machines = machine_for);
+                                     const MachineSource& machines = machine_for,
+                                     const std::function<void(double)>& progress = {});
 
 // Calls `visit` with every figure of a plan that is drawn, and the name of its stream: equal names move together.
 void visit_figures(Plan& plan, const std::function<void(const std::string& name, Quantity&)>& visit);

@@ -7,6 +7,12 @@
 #include "cluster/plan_draws.h"
 
 namespace farscale {
+namespace {
+
+// No part of a GPU is delivered.
+double whole(double gpus) { return std::round(gpus); }
+
+}  // namespace
 
 SiteFigures::SiteFigures(const Plan& plan, size_t site_index, const Quantity& node_power_w, int gpus_per_node,
                          int draws, uint64_t seed)
@@ -21,8 +27,8 @@ SiteFigures::SiteFigures(const Plan& plan, size_t site_index, const Quantity& no
   for (double& watts : it_w_per_gpu_) watts /= gpus_per_node;
   node_failures_per_day_ = stream(plan.failures.node_failures_per_day, "node failures per day");
   spare_power_ = stream(plan.state_power.spare, "spare power");
-  if (site.in_service) in_service_ = stream(*site.in_service, name_ + " in service");
   read_prices(site);
+  read_fleet(site);
   read_lots(site_index);
   if (!rented_) read_building(site);
 }
@@ -40,17 +46,45 @@ void SiteFigures::read_prices(const Site& site) {
   for (double& usd : building_usd_per_w_) usd /= 1e6;
 }
 
+// What trains at the start was bought once too: at a price of its own, or at that of its like in this plan.
+void SiteFigures::read_fleet(const Site& site) {
+  if (!site.in_service) return;
+  in_service_ = stream(*site.in_service, name_ + " in service");
+  for (double& gpus : in_service_) gpus = whole(gpus);
+  if (site.usd_per_gpu) {
+    in_service_usd_ = stream(*site.usd_per_gpu, name_ + " price of GPUs in service");
+    return;
+  }
+  for (const Delivery& delivery : plan_.deliveries)
+    if (in_service_usd_.empty() && plan_.sites[delivery.site].hardware == site.hardware)
+      in_service_usd_ = stream(delivery.usd_per_gpu, "price of " + site.hardware);
+}
+
 // The first and the last day of a delivery slip together: one stream for both.
 void SiteFigures::read_lots(size_t site_index) {
   const std::string& hardware = plan_.sites[site_index].hardware;
   for (const Delivery& d : plan_.deliveries) {
     if (d.site != site_index) continue;
-    Lot lot{day_stream(d.first, d.name + " dates"), day_stream(d.last.value_or(d.first), d.name + " dates"),
-            stream(d.gpus, d.name + " gpus"), stream(d.usd_per_gpu, "price of " + hardware)};
+    Lot lot{day_stream(d.first, d.name + " dates"),
+            day_stream(d.last.value_or(d.first), d.name + " dates"),
+            stream(d.gpus, d.name + " gpus"),
+            stream(d.usd_per_gpu, "price of " + hardware),
+            {}};
+    if (d.ordered) {
+      lot.first_day = lot.ordered_day = day_stream(*d.ordered, d.name + " ordered");
+      const Stream lead = stream(*d.lead_days, d.name + " lead days");
+      for (size_t c = 0; c < lead.size(); ++c) lot.first_day[c] += std::max(lead[c], 0.0);
+    }
     if (!d.last) lot.last_day = lot.first_day;
     if (d.budget_usd) {
       lot.gpus = stream(*d.budget_usd, d.name + " budget");
       for (size_t c = 0; c < lot.gpus.size(); ++c) lot.gpus[c] /= std::max(lot.usd[c], 1.0);
+    }
+    for (double& gpus : lot.gpus) gpus = whole(gpus);
+    if (d.less) {
+      const Delivery& other = plan_.deliveries[*d.less];
+      const Stream taken = stream(other.gpus, other.name + " gpus");
+      for (size_t c = 0; c < taken.size(); ++c) lot.gpus[c] = std::max(lot.gpus[c] - whole(taken[c]), 0.0);
     }
     if (d.per_day) {
       const Stream rate = stream(*d.per_day, d.name + " per day");
@@ -64,7 +98,8 @@ void SiteFigures::read_lots(size_t site_index) {
     lots_.push_back({day_stream(r.from, name_ + " from"),
                      {},
                      stream(r.gpus, name_ + " gpus"),
-                     stream(r.usd_per_gpu_hour, "rent of " + hardware)});
+                     stream(r.usd_per_gpu_hour, "rent of " + hardware),
+                     {}});
     lots_.back().last_day = r.until ? day_stream(*r.until, name_ + " until") : Stream(size_t(draws_) + 1, 1e9);
   }
   for (const Transfer& t : plan_.transfers) {
@@ -102,6 +137,8 @@ void SiteFigures::read_pipeline(const Site& site) {
   repair_share_ = stream(pipeline.repair_share, name_ + " repair share");
   infant_excess_ = stream(pipeline.infant_excess, name_ + " infant excess");
   infant_days_ = stream(pipeline.infant_days, name_ + " infant days");
+  luck_ = uniform_draws(seed_, name_ + " luck", draws_);
+  luck_.insert(luck_.begin(), 0.0);
 }
 
 SiteFigures::Stream SiteFigures::stream(const Quantity& quantity, const std::string& name) const {
@@ -115,12 +152,13 @@ SiteFigures::Stream SiteFigures::day_stream(const PlanDate& date, const std::str
   return values;
 }
 
-SiteDraw SiteFigures::draw(int column, bool failures_come_from_outside) const {
+SiteDraw SiteFigures::draw(int column, bool failures_come_from_outside, double scale) const {
   const auto c = size_t(column);
   const auto share = [c](const Stream& stream) { return std::clamp(stream[c], 0.0, 1.0); };
-  SiteDraw site;
+  SiteDraw site{.gpus_per_node = node_gpus(column, scale)};
   for (const Lot& lot : lots_)
-    site.arrivals.push_back({lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]});
+    site.arrivals.push_back({lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), scale * lot.gpus[c],
+                             lot.ordered_day.empty() ? 0 : lot.ordered_day[c]});
   for (const Change& hall : halls_) site.halls.push_back({hall.day[c], hall.amount[c]});
   const double watts = facility_w_per_gpu(column), heat_w = watts / std::max(pue_[c], 1.0);
   for (const Change& step : power_) site.power.push_back({step.day[c], std::max(step.amount[c], 0.0) * 1e6 / watts});
@@ -140,7 +178,15 @@ SiteDraw SiteFigures::draw(int column, bool failures_come_from_outside) const {
   site.burn_in_power = share(burn_in_power_);
   site.repair_power = share(repair_power_);
   site.failures_come_from_outside = failures_come_from_outside;
+  site.luck = uint64_t(std::ldexp(luck_[c], 60));
   return site;
+}
+
+// A site of fewer GPUs than a node has is one smaller node.
+int SiteFigures::node_gpus(int column, double scale) const {
+  double most = gpus(column, scale);
+  for (const Stream& moved : moved_away_) most += moved[size_t(column)];
+  return most < gpus_per_node_ ? std::max(1, int(most)) : gpus_per_node_;
 }
 
 // The owner of rented nodes swaps them at once.
@@ -153,11 +199,11 @@ FleetFigures SiteFigures::fleet(int column, const FailureDraw& failures) const {
           .repairs_per_day = repairs_per_day_[c] / gpus_per_node_};
 }
 
-double SiteFigures::rented_gpus(int column, int day) const {
+double SiteFigures::rented_gpus(int column, int day, double scale) const {
   const auto c = size_t(column);
   double gpus = in_service_.empty() ? 0 : in_service_[c];
   for (const Lot& lot : lots_)
-    if (std::floor(lot.first_day[c]) <= day && day <= lot.last_day[c]) gpus += lot.gpus[c];
+    if (std::floor(lot.first_day[c]) <= day && day <= lot.last_day[c]) gpus += scale * lot.gpus[c];
   return gpus;
 }
 
@@ -168,22 +214,45 @@ double SiteFigures::facility_w_per_gpu(int column) const {
 }
 
 // A GPU with its share of everything around it.
-double SiteFigures::cluster_usd(const Lot& lot, size_t c) const {
-  if (node_usd_.empty()) return lot.usd[c] / vendor_share_[c];
-  return lot.usd[c] + node_usd_[c] + network_usd_[c] + building_usd_per_w_[c] * facility_w_per_gpu(int(c));
+double SiteFigures::cluster_usd(const Stream& gpu_usd, size_t c) const {
+  if (node_usd_.empty()) return gpu_usd[c] / vendor_share_[c];
+  return gpu_usd[c] + node_usd_[c] + network_usd_[c] + building_usd_per_w_[c] * facility_w_per_gpu(int(c));
 }
 
-double SiteFigures::capital_usd_per_gpu(int column) const {
-  return rented_ || lots_.empty() ? 0 : cluster_usd(lots_[0], size_t(column));
+double SiteFigures::arrived(const Lot& lot, size_t c, int day) {
+  return arrived_by(Arrival{lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]}, day);
+}
+
+Holding SiteFigures::bought(int column, int day) const {
+  if (rented_) return {};
+  const auto c = size_t(column);
+  Holding sum;
+  if (!in_service_.empty()) sum.gpus = in_service_[c];
+  if (!in_service_usd_.empty()) sum.usd = sum.gpus * cluster_usd(in_service_usd_, c);
+  for (const Lot& lot : lots_) {
+    const double here = arrived(lot, c, day);
+    sum.gpus += here;
+    sum.usd += here * cluster_usd(lot.usd, c);
+  }
+  return sum;
+}
+
+double SiteFigures::one_more_usd(int column) const {
+  const Lot& lot = lots_.at(0);
+  const auto c = size_t(column);
+  return rented_ ? lot.usd[c] * 24 * rented_days(lot, c, plan_.days() - 1) : cluster_usd(lot.usd, c);
+}
+
+double SiteFigures::rented_days(const Lot& lot, size_t c, int last_day) {
+  const double from = std::max(std::floor(lot.first_day[c]), 0.0);
+  return std::max(std::min(std::floor(lot.last_day[c]), double(last_day)) + 1 - from, 0.0);
 }
 
 double SiteFigures::delivered_capital_usd(int column, int day) const {
   if (rented_) return 0;
   const auto c = size_t(column);
   double sum = 0;
-  for (const Lot& lot : lots_)
-    sum += cluster_usd(lot, c) *
-           arrived_by({{lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]}}, day);
+  for (const Lot& lot : lots_) sum += cluster_usd(lot.usd, c) * arrived(lot, c, day);
   return sum;
 }
 
@@ -191,29 +260,25 @@ double SiteFigures::rent_usd(int column, int day) const {
   if (!rented_) return 0;
   const auto c = size_t(column);
   double sum = 0;
-  for (const Lot& lot : lots_) {
-    const double from = std::max(std::floor(lot.first_day[c]), 0.0);
-    const double until = std::min(std::floor(lot.last_day[c]) + 1, double(day + 1));
-    sum += lot.gpus[c] * lot.usd[c] * 24 * std::max(until - from, 0.0);
-  }
+  for (const Lot& lot : lots_) sum += lot.gpus[c] * lot.usd[c] * 24 * rented_days(lot, c, day);
   return sum;
 }
 
-double SiteFigures::gpus(int column) const {
+double SiteFigures::gpus(int column, double scale) const {
   const auto c = size_t(column);
   double sum = in_service_.empty() ? 0 : in_service_[c];
-  for (const Lot& lot : lots_) sum += lot.gpus[c];
+  for (const Lot& lot : lots_) sum += scale * lot.gpus[c];
   for (const Stream& moved : moved_here_) sum += moved[c];
   for (const Stream& moved : moved_away_) sum -= moved[c];
   return std::max(sum, 0.0);
 }
 
-double SiteFigures::most_gpus() const {
+double SiteFigures::most_gpus(double scale) const {
   double most = 0;
   for (int column = 0; column <= draws_; ++column) {
     double away = 0;  // still here at first
     for (const Stream& moved : moved_away_) away += moved[size_t(column)];
-    most = std::max(most, gpus(column) + away);
+    most = std::max(most, gpus(column, scale) + away);
   }
   return most;
 }

@@ -12,25 +12,39 @@ constexpr double kCompleteShare = 0.95;  // of the fleet in service: repairs alw
 
 }  // namespace
 
-SiteColumn::SiteColumn(const SiteRun& run, int column)
+SiteColumn::SiteColumn(const SiteRun& run, int column, double scale)
     : run_(run),
       column_(column),
+      scale_(scale),
       fleet_(run.figures().fleet(column, run.curve().failures(column))),
       watts_(run.figures().facility_w_per_gpu(column)) {
   const RunOptions& options = run.options();
   if (!run.figures().rented()) {
-    draw_ = run.figures().draw(column, options.events);
-    pipeline_.emplace(draw_, run.plan().days());
+    draw_ = run.figures().draw(column, options.events, scale);
+    pipeline_.emplace(draw_);
   }
   constexpr uint64_t kApart = 0xd1342543de82ef95ULL;  // sites fail independently of each other
   if (options.events) history_.emplace(fleet_, options.seed * 1000003 + uint64_t(column) + run.index() * kApart);
   result_.jobs.assign(run.site_jobs().size(), {.done_day = double(run.plan().days())});
-  result_.target_day = total(Total::kCompleteDay) = run.plan().days();
+  total(Total::kCompleteDay) = run.plan().days();
+}
+
+double SiteColumn::capital_usd_per_gpu() const {
+  const Holding bought = run_.figures().bought(column_, day_);
+  return Holding{bought.gpus + moved_.gpus, bought.usd + moved_.usd}.usd_per_gpu();
+}
+
+void SiteColumn::take_over(SiteColumn& from, double moment, double gpus) {
+  from.pipeline_->hand_over(gpus);
+  pipeline_->receive(moment, gpus);
+  const double usd = gpus * from.capital_usd_per_gpu();
+  from.moved_ = {from.moved_.gpus - gpus, from.moved_.usd - usd};
+  moved_ = {moved_.gpus + gpus, moved_.usd + usd};
 }
 
 const SiteDay& SiteColumn::step(int day) {
   day_ = day;
-  if (!pipeline_) rented_.delivered = rented_.in_service = run_.figures().rented_gpus(column_, day);
+  if (!pipeline_) rented_.delivered = rented_.in_service = run_.figures().rented_gpus(column_, day, scale_);
   const SiteDay& state = pipeline_ ? pipeline_->step(day) : rented_;
   const double excess = pipeline_ ? pipeline_->infant_excess() : 0;
   share_out(state.in_service);
@@ -42,20 +56,23 @@ const SiteDay& SiteColumn::step(int day) {
   return state;
 }
 
-// Jobs with a budget first, by priority; what they leave trains the plan's workload.
+// Jobs with a budget first, by priority; what they leave trains the plan's workload. No job is made larger than the size
+// at which it delivers most.
 void SiteColumn::share_out(double in_service) {
   shares_.clear();
   double left = in_service * (1 - std::clamp(run_.spare_share(column_), 0.0, 0.5));
   for (size_t j = 0; j < run_.site_jobs().size(); ++j) {
     const SiteJob& job = run_.site_jobs()[j];
     const bool done = result_.jobs[j].done_day < run_.plan().days();
-    const double most = job.most_gpus.empty() ? job.curve->best_job_gpus() : job.most_gpus[size_t(column_)];
+    const double most = job.most_gpus.empty() ? job.curve->best_job_gpus(column_) : job.most_gpus[size_t(column_)];
     const double gpus = done ? 0 : std::min(left, most);
     shares_.push_back({job.curve, gpus, 1, int(j)});
     left -= gpus;
   }
   const auto count = double(run_.jobs(left));
-  shares_.push_back({&run_.curve(), left / count, count, -1});
+  const double each = std::min(left / count, run_.curve().best_job_gpus(column_));
+  shares_.push_back({&run_.curve(), each, count, -1});
+  standing_by_ = in_service * std::clamp(run_.spare_share(column_), 0.0, 0.5) + left - count * each;
 }
 
 // A fleet that hardly changes keeps its goodput: the closed form is asked again after a change by a thousandth.
@@ -125,8 +142,7 @@ double SiteColumn::progress(const Share& share, double samples, int day) {
 }
 
 void SiteColumn::add_totals(int day, const SiteDay& state, double excess) {
-  const double spares = state.in_service * std::clamp(run_.spare_share(column_), 0.0, 0.5);
-  const double powered = state.powered - spares * (1 - run_.figures().spare_power(column_));
+  const double powered = state.powered - standing_by_ * (1 - run_.figures().spare_power(column_));
   power_mw_ = std::max(powered, 0.0) * watts_ / 1e6;
   const double days = run_.plan().days();
   total(Total::kSamples) += kept_per_s_ * kDay_s;
@@ -135,6 +151,9 @@ void SiteColumn::add_totals(int day, const SiteDay& state, double excess) {
   total(Total::kStoredGpuDays) += state.stored;
   total(Total::kEnergyMwh) += power_mw_ * 24;
   total(Total::kPeakStored) = std::max(total(Total::kPeakStored), state.stored);
+  const double written_off_a_gpu = capital_usd_per_gpu() / run_.figures().lifetime_days(column_);
+  total(Total::kIdleUsd) += state.idle() * written_off_a_gpu;
+  total(Total::kWrittenOffUsd) += (state.in_service + state.idle()) * written_off_a_gpu;
   if (!history_) {
     const double failures =
         fleet_.failures.node_failures_per_day * (1 + excess) * state.in_service / run_.gpus_per_node();
@@ -143,13 +162,12 @@ void SiteColumn::add_totals(int day, const SiteDay& state, double excess) {
   }
   double& complete = total(Total::kCompleteDay);
   if (complete == days && state.in_service >= kCompleteShare * run_.figures().gpus(column_)) complete = day;
-  if (result_.target_day == days && total(Total::kSamples) >= run_.options().target_samples) result_.target_day = day;
 }
 
 void SiteColumn::add_row(RowColumns& row) const {
   const auto c = size_t(column_);
   const SiteFigures& figures = run_.figures();
-  const SiteDay& state = pipeline_ ? pipeline_->today() : rented_;
+  const SiteDay& state = today();
   const auto sum = [this](Total which) { return result_.totals[size_t(which)]; };
   row.delivered[c] += state.delivered;
   row.stored[c] += state.stored;
@@ -166,14 +184,11 @@ void SiteColumn::add_row(RowColumns& row) const {
 void SiteColumn::add_money() {
   const SiteFigures& figures = run_.figures();
   const int last = run_.plan().days() - 1;
-  const double per_gpu_day = figures.capital_usd_per_gpu(column_) / figures.lifetime_days(column_);
   total(Total::kCapitalUsd) = figures.delivered_capital_usd(column_, last);
   total(Total::kEnergyUsd) = total(Total::kEnergyMwh) * 1000 * figures.usd_per_kwh(column_);
   total(Total::kRentUsd) = figures.rent_usd(column_, last);
   total(Total::kCostUsd) = total(Total::kCapitalUsd) + total(Total::kEnergyUsd) + total(Total::kRentUsd);
-  total(Total::kIdleUsd) = total(Total::kIdleGpuDays) * per_gpu_day;
-  total(Total::kWrittenOffUsd) = (total(Total::kServiceGpuDays) + total(Total::kIdleGpuDays)) * per_gpu_day +
-                                 total(Total::kEnergyUsd) + total(Total::kRentUsd);
+  total(Total::kWrittenOffUsd) += total(Total::kEnergyUsd) + total(Total::kRentUsd);
 }
 
 SiteRun::ColumnResult SiteColumn::finish() {

@@ -23,7 +23,7 @@ Evidence weakest_of(const std::vector<EvidenceLine>& lines) {
 
 }  // namespace
 
-RowColumns::RowColumns(int on_day, bool is_month_end, size_t columns) : day(on_day), month_end(is_month_end) {
+RowColumns::RowColumns(int on_day, size_t columns) : day(on_day) {
   for (auto* field :
        {&delivered, &stored, &installed, &in_service, &power_mw, &samples_per_s, &progress_per_s, &samples, &cost_usd})
     field->assign(columns, 0.0);
@@ -36,13 +36,13 @@ SiteRun::SiteRun(const Plan& plan, size_t index, const RunOptions& options, cons
       options_(options),
       machine_(machines(plan.training.workload, site_)),
       figures_(plan, index, machine_.node_power_w, machine_.gpus_per_node, options.draws, options.seed),
-      curve_(machine_, plan.failures, std::max(figures_.most_gpus(), 1.0),
+      curve_(machine_, plan.failures, std::max(figures_.most_gpus(options.largest_scale), 1.0),
              DeliveryOptions::of(plan, options.draws, options.seed)),
       spare_share_(column_values(plan.training.spare_share, options.seed, "spare share", options.draws)) {
   check_jobs();
+  check_places();
   read_jobs(machines);
   for (Outcome& outcome : outcomes_) outcome.columns.assign(columns(), 0.0);
-  target_day_.columns.assign(columns(), double(plan.days()));
   closed_form_samples_.columns.assign(columns(), 0.0);
 }
 
@@ -56,6 +56,19 @@ void SiteRun::check_jobs() const {
                   format_count(double(plan_.training.jobs))));
 }
 
+// What is in service at the start stands in the halls, as everything else.
+void SiteRun::check_places() const {
+  if (site_.rented || !site_.in_service) return;
+  double places = 0;
+  for (const Hall& hall : site_.halls)
+    if (hall.ready.days.value.p50 <= double(plan_.start.time_since_epoch().count())) places += hall.gpus.value.p50;
+  if (site_.in_service->value.p50 > places)
+    throw InputError(
+        fmt::format("{}: in_service: site '{}' has {} GPUs in service at the start and {} places in halls "
+                    "that are ready then: expected a place for each",
+                    site_.where, site_.name, format_count(site_.in_service->value.p50), format_count(places)));
+}
+
 void SiteRun::read_jobs(const MachineSource& machines) {
   for (const Job& job : plan_.jobs) {
     if (job.site != index_) continue;
@@ -64,7 +77,8 @@ void SiteRun::read_jobs(const MachineSource& machines) {
       DeliveryOptions asked = DeliveryOptions::of(plan_, options_.draws, options_.seed);
       asked.layout = "auto";
       other_curves_.push_back(std::make_unique<DeliveryCurve>(machines(job.workload, site_), plan_.failures,
-                                                              std::max(figures_.most_gpus(), 1.0), asked));
+                                                              std::max(figures_.most_gpus(options_.largest_scale), 1.0),
+                                                              asked));
       site_job.curve = other_curves_.back().get();
     }
     if (job.samples)
@@ -82,7 +96,6 @@ void SiteRun::read_jobs(const MachineSource& machines) {
 void SiteRun::store(int column, ColumnResult result) {
   const auto c = size_t(column);
   for (size_t t = 0; t < kTotalCount; ++t) outcomes_[t].columns[c] = result.totals[t];
-  target_day_.columns[c] = result.target_day;
   closed_form_samples_.columns[c] = result.closed_form_samples;
   for (size_t j = 0; j < jobs_.size(); ++j) {
     jobs_[j].done_day.columns[c] = result.jobs[j].done_day;
@@ -101,10 +114,8 @@ SiteReport SiteRun::report() {
                     .periods = periods(),
                     .job = job(),
                     .jobs = {},
-                    .target_day = target_day_,
                     .closed_form_samples = closed_form_samples_};
-  for (Outcome* outcome : {&report.target_day, &report.closed_form_samples})
-    outcome->estimate = estimate_of(outcome->columns);
+  report.closed_form_samples.estimate = estimate_of(closed_form_samples_.columns);
   for (const SiteJob& site_job : jobs_)
     report.jobs.push_back({.name = site_job.job->name,
                            .workload = site_job.job->workload,
@@ -154,14 +165,16 @@ Prediction SiteRun::prediction_of(double job_gpus) const {
 JobReport SiteRun::job() const {
   JobReport job;
   for (const SiteDay& day : nominal_days_) job.in_service = std::max(job.in_service, day.in_service);
-  job.training_gpus = job.in_service * (1 - spare_share_[0]);
+  const Rates fleet = rates(job.in_service);
+  job.training_gpus = fleet.training_gpus;
   job.best_job_gpus = curve_.best_job_gpus();
   job.near_best_gpus = curve_.near_best_gpus();
   if (job.training_gpus < 0.5) return job;
   const int node = machine_.gpus_per_node;
-  job.jobs = jobs(job.training_gpus);
-  job.prediction = prediction_of(job.training_gpus / double(job.jobs));
-  job.job_gpus = job.prediction.gpus;
+  job.jobs = fleet.jobs;
+  const double each = std::min(job.training_gpus / double(job.jobs), curve_.best_job_gpus(0));
+  job.prediction = prediction_of(each);
+  job.job_gpus = each < node ? std::max<int64_t>(1, std::llround(each)) : job.prediction.gpus;
   job.goodput = job_goodput(plan_.failures, job.job_gpus, node, std::max(options_.draws, 100), options_.seed,
                             curve_.failures(0).replica_nodes);
   const FailureDraw& failures = curve_.failures(0);
@@ -169,8 +182,11 @@ JobReport SiteRun::job() const {
   job.linear_goodput = linear_goodput(failures.stop_mtbf_s(job_nodes), failures.checkpoint_of_job_s(job_nodes),
                                       failures.restart_of_job_s(job_nodes), failures.best_interval_s(job_nodes));
   job.batch = curve_.batch(double(job.job_gpus));
-  job.peak_inside = job.best_job_gpus < 0.98 * job.training_gpus;
-  add_rates(job);
+  job.peak_inside = job.best_job_gpus.p50 < 0.98 * job.training_gpus;
+  job.samples_per_s = estimate_of(fleet.samples_per_s);
+  job.delivered_per_s = estimate_of(fleet.kept_per_s);
+  job.one_job_delivered_per_s = spread([&](int c) { return curve_.delivered_per_s(c, job.training_gpus); });
+  job.useful_share = spread([&](int c) { return curve_.useful_share(c, each); });
   add_spares(job);
   add_evidence(job);
   return job;
@@ -179,26 +195,32 @@ JobReport SiteRun::job() const {
 // Nodes in repair are out of service already: they and the hot spares make up the pool that failures draw from.
 void SiteRun::add_spares(JobReport& job) const {
   if (site_.rented) return;
-  const FleetFigures fleet = figures_.fleet(0, curve_.failures(0));
   const double nodes = double(job.job_gpus) / machine_.gpus_per_node * double(job.jobs);
-  const double in_repair = fleet.failures.node_failures_per_day * nodes * fleet.repair_share * fleet.repair_days;
-  job.spare_pool_nodes = in_repair + (job.in_service - job.training_gpus) / machine_.gpus_per_node;
-  job.spares_needed_nodes = double(spares_needed(fleet, nodes, 0.999));
+  const double spare_nodes = (job.in_service - job.training_gpus) / machine_.gpus_per_node;
+  const auto fleet = [this](int c) { return figures_.fleet(c, curve_.failures(c)); };
+  job.spare_pool_nodes = spread([&](int c) {
+    const FleetFigures one = fleet(c);
+    return one.failures.node_failures_per_day * nodes * one.repair_share * one.repair_days + spare_nodes;
+  });
+  job.spares_needed_nodes = spread([&](int c) { return double(spares_needed(fleet(c), nodes, 0.999)); });
 }
 
-void SiteRun::add_rates(JobReport& job) const {
-  std::vector<double> kept, as_one, useful;
+Estimate SiteRun::spread(const std::function<double(int)>& of) const {
+  std::vector<double> values;
+  for (int c = 0; c < int(columns()); ++c) values.push_back(of(c));
+  return estimate_of(values);
+}
+
+SiteRun::Rates SiteRun::rates(double in_service) const {
+  Rates rates{.training_gpus = in_service * (1 - spare_share_[0]), .jobs = 0, .samples_per_s = {}, .kept_per_s = {}};
+  if (rates.training_gpus >= 0.5) rates.jobs = jobs(rates.training_gpus);
+  const auto count = double(rates.jobs);
   for (int c = 0; c < int(columns()); ++c) {
-    const double share = job.training_gpus / double(job.jobs);
-    kept.push_back(double(job.jobs) * curve_.delivered_per_s(c, share));
-    as_one.push_back(curve_.delivered_per_s(c, job.training_gpus));
-    useful.push_back(curve_.useful_share(c, share));
+    const double each = rates.jobs == 0 ? 0 : std::min(rates.training_gpus / count, curve_.best_job_gpus(c));
+    rates.samples_per_s.push_back(count * curve_.samples_per_s(c, each));
+    rates.kept_per_s.push_back(count * curve_.delivered_per_s(c, each));
   }
-  const auto [low, middle, high] = job.prediction.samples_per_s;
-  job.samples_per_s = {double(job.jobs) * low, double(job.jobs) * middle, double(job.jobs) * high};
-  job.delivered_per_s = estimate_of(kept);
-  job.one_job_delivered_per_s = estimate_of(as_one);
-  job.useful_share = estimate_of(useful);
+  return rates;
 }
 
 void SiteRun::add_evidence(JobReport& job) const {

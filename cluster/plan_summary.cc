@@ -24,36 +24,20 @@ std::string with_letter(const std::string& text, Evidence evidence) {
   return fmt::format("{} {}", text, letter(evidence));
 }
 
-// All sites of a plan, each with its fleet at its largest. Their uncertain figures are shared, so percentiles add up.
-struct FleetRates {
-  double training_gpus = 0;
-  int64_t jobs = 0;
-  Estimate samples_per_s, delivered_per_s;
-  Evidence rate_evidence = Evidence::kMeasured, goodput_evidence = Evidence::kMeasured;
-};
-
-void add(Estimate& sum, const Estimate& part) { sum = {sum.p05 + part.p05, sum.p50 + part.p50, sum.p95 + part.p95}; }
-
-FleetRates fleet_of(const PlanReport& report) {
-  FleetRates fleet;
-  for (const SiteReport& site : report.sites) {
-    fleet.training_gpus += site.job.training_gpus;
-    fleet.jobs += site.job.jobs;
-    add(fleet.samples_per_s, site.job.samples_per_s);
-    add(fleet.delivered_per_s, site.job.delivered_per_s);
-    fleet.rate_evidence = weakest(fleet.rate_evidence, site.job.rate_evidence);
-    fleet.goodput_evidence = weakest(fleet.goodput_evidence, site.job.goodput_evidence);
-  }
-  return fleet;
+// The weakest evidence of any site's jobs.
+Evidence weakest_of(const PlanReport& report, Evidence JobReport::*of) {
+  Evidence evidence = Evidence::kMeasured;
+  for (const SiteReport& site : report.sites) evidence = weakest(evidence, site.job.*of);
+  return evidence;
 }
 
-std::string jobs_text(const FleetRates& fleet) {
+std::string jobs_text(const FleetPeak& fleet) {
   if (fleet.jobs == 0) return "0";
-  return fmt::format("{} in {} job{}", format_count(fleet.training_gpus), fleet.jobs, fleet.jobs == 1 ? "" : "s");
+  return fmt::format("{} in {}", format_count(fleet.training_gpus), plural(fleet.jobs, "job"));
 }
 
 std::string best_size_text(const JobReport& job) {
-  return job.peak_inside ? fmt::format("{} GPUs", about_count(job.best_job_gpus)) : "the whole fleet";
+  return job.peak_inside ? range_of(job.best_job_gpus, 1e3, "k GPUs") : "the whole fleet";
 }
 
 // Megawatts when the fleet is largest.
@@ -107,49 +91,55 @@ Contents contents_of(const std::vector<PlanReport>& reports) {
   return contents;
 }
 
+using Report = const PlanReport&;
+using Job = const JobReport&;
+
+// A figure of the largest job, with its letter.
+SummaryRow job_row(const char* label, std::string (*text)(Job), Evidence JobReport::*evidence) {
+  return {label, [=](Report, Job job) { return with_letter(text(job), job.*evidence); }, true};
+}
+
+std::string kept_text(Report report) {
+  return with_letter(si_range(report.peak.kept_per_s), weakest(weakest_of(report, &JobReport::rate_evidence),
+                                                               weakest_of(report, &JobReport::goodput_evidence)));
+}
+
+std::string power_text(Report report, Job job) {
+  return is_rented(report.plan) ? "the lessor's" : with_letter(si_range(peak_power(report)), job.power_evidence);
+}
+
+std::string complete_range(Report report) {
+  return fmt::format("{} – {}", complete_date(report, &Estimate::p05), complete_date(report, &Estimate::p95));
+}
+
+std::string useful_text(Report report, Job job) {
+  return report.plan.training.critical_batch ? percent_range(job.useful_share) : "all";
+}
+
 std::vector<SummaryRow> summary_rows(const Contents& of_all) {
-  using Report = const PlanReport&;
-  using Job = const JobReport&;
+  const auto rate = &JobReport::rate_evidence;
   std::vector<SummaryRow> rows = {
-      {"GPUs that train", [](Report report, Job) { return jobs_text(fleet_of(report)); }},
+      {"GPUs that train", [](Report report, Job) { return jobs_text(report.peak); }},
       {"a job delivers most at", [](Report, Job job) { return best_size_text(job); }, true},
       {"samples/s",
-       [](Report report, Job) {
-         return with_letter(si_range(fleet_of(report).samples_per_s), fleet_of(report).rate_evidence);
-       }},
-      {"MFU", [](Report, Job job) { return with_letter(percent_range(job.prediction.mfu), job.rate_evidence); }, true},
-      {"scaling efficiency",
-       [](Report, Job job) { return with_letter(percent_range(job.prediction.scaling_efficiency), job.rate_evidence); },
-       true},
-      {"exposed communication",
-       [](Report, Job job) { return with_letter(percent_range(job.prediction.exposed_comm_share), job.rate_evidence); },
-       true},
-      {"time between failures",
-       [](Report, Job job) { return with_letter(time_range(job.goodput.mtbf_s), job.mtbf_evidence); }, true},
-      {"goodput", [](Report, Job job) { return with_letter(percent_range(job.goodput.goodput), job.goodput_evidence); },
-       true},
-      {"samples/s kept",
-       [](Report report, Job) {
-         const FleetRates fleet = fleet_of(report);
-         return with_letter(si_range(fleet.delivered_per_s), weakest(fleet.rate_evidence, fleet.goodput_evidence));
-       }},
+       [=](Report report, Job) { return with_letter(si_range(report.peak.samples_per_s), weakest_of(report, rate)); }},
+      job_row(
+          "MFU", [](Job job) { return percent_range(job.prediction.mfu); }, rate),
+      job_row(
+          "scaling efficiency", [](Job job) { return percent_range(job.prediction.scaling_efficiency); }, rate),
+      job_row(
+          "exposed communication", [](Job job) { return percent_range(job.prediction.exposed_comm_share); }, rate),
+      job_row(
+          "time between failures", [](Job job) { return time_range(job.goodput.mtbf_s); }, &JobReport::mtbf_evidence),
+      job_row(
+          "goodput", [](Job job) { return percent_range(job.goodput.goodput); }, &JobReport::goodput_evidence),
+      {"samples/s kept", [](Report report, Job) { return kept_text(report); }},
       {"95 % in service", [](Report report, Job) { return complete_date(report, &Estimate::p50); }},
-      {"  5th–95th percentile",
-       [](Report report, Job) {
-         return fmt::format("{} – {}", complete_date(report, &Estimate::p05), complete_date(report, &Estimate::p95));
-       }},
-      {"power, MW",
-       [](Report report, Job job) {
-         if (is_rented(report.plan)) return std::string("the lessor's");
-         return with_letter(si_range(peak_power(report)), job.power_evidence);
-       }},
-  };
+      {"  5th–95th percentile", [](Report report, Job) { return complete_range(report); }},
+      {"power, MW", power_text}};
   if (of_all.several_workloads)
     rows.insert(rows.begin(), {"trains", [](Report report, Job) { return report.plan.training.workload; }});
-  if (of_all.batch)
-    rows.push_back({"useful by critical batch", [](Report report, Job job) {
-                      return report.plan.training.critical_batch ? percent_range(job.useful_share) : std::string("all");
-                    }});
+  if (of_all.batch) rows.push_back({"useful by critical batch", useful_text});
   return rows;
 }
 
@@ -175,15 +165,17 @@ std::string summary_text(const std::vector<PlanReport>& reports) {
   for (size_t first = 0; first < reports.size(); first += kPlansAcross)
     text += summary_block(reports, first, std::min(first + kPlansAcross, reports.size())) + "\n";
   const bool several = contents_of(reports).several_workloads;
-  text += wrapped(fmt::format(
-      "Each fleet at its largest{}. {}Median (5th–95th percentile). The letter is the weakest evidence a figure rests "
-      "on: M measured, P published, D data sheet, A assumed.",
-      several ? "" : ", training " + reports.front().plan.training.workload,
-      several ? "Samples of different workloads are not comparable. " : ""));
+  text +=
+      wrapped(fmt::format("Each fleet on the day with most GPUs in service{}. {}Median (5th–95th percentile). The "
+                          "letter is the weakest evidence a figure rests "
+                          "on: M measured, P published, D data sheet, A assumed.",
+                          several ? "" : ", training " + reports.front().plan.training.workload,
+                          several ? "Samples of different workloads are not comparable. " : ""));
   for (const PlanReport& report : reports)
     if (report.sites.size() > 1)
-      text += wrapped(fmt::format("{}: samples/s of its {} sites together; MFU to goodput of the largest job, at {}.",
-                                  report.plan.name, report.sites.size(), report.largest_site().name));
+      text +=
+          wrapped(fmt::format("{}: samples/s of its {} sites on that day; MFU to goodput of the largest job, at {}.",
+                              report.plan.name, report.sites.size(), report.largest_site().name));
   return text;
 }
 

@@ -1,6 +1,7 @@
 // One plan as tables and sentences that a manager can read.
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 
 #include "cluster/plan_output.h"
@@ -17,61 +18,66 @@ std::string header_text(const PlanReport& report) {
   return text + fmt::format("Median (5 to 95 % of {} draws, seed {}).\n", report.options.draws, report.options.seed);
 }
 
-std::string timeline_text(const PlanReport& report) {
-  const std::optional<Quantity>& one = report.plan.training.samples_per_training;
-  std::vector<std::string> header = {"at the end of", "delivered", "stored",  "installed",       "in service",
-                                     "power MW",      "samples/s", "goodput", "kept that month", "waits for"};
-  if (one) header.insert(header.end() - 1, "trainings");
+const char* row_name(const PlanReport& report) {
+  constexpr std::array kNames = {"at the end of", "in the week to", "at the end of"};
+  return kNames[size_t(report.options.rows)];
+}
+
+// Where the GPUs are.
+std::string fleet_text(const PlanReport& report) {
+  TextTable table({row_name(report), "delivered", "in a warehouse", "installed", "in service", "waits for"});
+  for (const TimelineRow& row : report.timeline)
+    if (row.shown)
+      table.add({iso_date(row.date), count_range(row.delivered), count_range(row.stored), count_range(row.installed),
+                 count_range(row.in_service),
+                 row.bottleneck == Bottleneck::kNone ? "" : std::string(name(row.bottleneck))});
+  return table.str();
+}
+
+// What they do, and what was kept since the row before.
+std::string training_text(const PlanReport& report) {
+  const bool counts = report.plan.training.samples_per_training.has_value();
+  std::vector<std::string> header = {row_name(report), "power MW", "samples/s", "goodput", "kept since the row before"};
+  if (counts) header.emplace_back("trainings");
   TextTable table(header);
   for (const TimelineRow& row : report.timeline) {
-    if (!row.month_end) continue;
-    std::vector<std::string> cells = {iso_date(row.date),
-                                      format_count(row.delivered.p50),
-                                      format_count(row.stored.p50),
-                                      format_count(row.installed.p50),
-                                      count_range(row.in_service),
-                                      is_rented(report.plan) ? "lessor's" : digits(row.power_mw.p50),
-                                      si_range(row.samples_per_s),
-                                      row.in_service.p50 < 0.5 ? "-" : percent_range(row.goodput),
-                                      si_range(row.samples_in_month)};
-    if (one) cells.push_back(range_of(row.samples_in_month, one->value.p50, ""));
-    cells.emplace_back(row.bottleneck == Bottleneck::kNone ? "" : name(row.bottleneck));
+    if (!row.shown) continue;
+    std::vector<std::string> cells = {
+        iso_date(row.date), is_rented(report.plan) ? "lessor's" : range_of(row.power_mw, 1, ""),
+        si_range(row.samples_per_s), row.in_service.p50 < 0.5 ? "-" : percent_range(row.goodput),
+        si_range(row.samples_since_shown)};
+    if (counts) cells.push_back(range_of(row.trainings, 1, ""));
     table.add(cells);
   }
   return table.str();
 }
 
-Estimate scaled(const Outcome& outcome, double factor) {
-  const Estimate& value = outcome.estimate;
+Estimate scaled(const Estimate& value, double factor) {
   return {value.p05 * factor, value.p50 * factor, value.p95 * factor};
 }
 
 std::string totals_text(const PlanReport& report) {
   const auto at = [&report](Total total) -> const Estimate& { return report.outcomes[size_t(total)].estimate; };
-  const Outcome& samples = report.outcomes[size_t(Total::kSamples)];
-  Outcome unit_cost = report.outcomes[size_t(Total::kWrittenOffUsd)];
-  for (size_t c = 0; c < unit_cost.columns.size(); ++c) unit_cost.columns[c] /= std::max(samples.columns[c], 1.0) / 1e6;
-  unit_cost.estimate = estimate_of(unit_cost.columns);
+  const std::optional<TrainingCount> trainings = trainings_of(report);
   TextTable table({"in all", ""});
   table.add({"samples kept", si_range(at(Total::kSamples))});
-  const std::optional<Quantity>& one = report.plan.training.samples_per_training;
-  if (one) table.add({"full trainings", range_of(scaled(samples, 1 / one->value.p50), 1, "")});
+  if (trainings) table.add({"full trainings", range_of(trainings->trainings, 1, "")});
   table.add({"95 % of the fleet in service", date_range(report.plan, at(Total::kCompleteDay))});
   table.add({"GPU-days in service", si_range(at(Total::kServiceGpuDays))});
   table.add({"GPU-days idle", si_range(at(Total::kIdleGpuDays))});
   table.add({"  of them in a warehouse", si_range(at(Total::kStoredGpuDays))});
   table.add({"GPUs in a warehouse, worst day", count_range(at(Total::kPeakStored))});
-  table.add({"energy", is_rented(report.plan) ? "the lessor's" : range_of(at(Total::kEnergyMwh), 1e3, "GWh")});
+  table.add({"energy", is_rented(report.plan) ? "the lessor's" : si_range(scaled(at(Total::kEnergyMwh), 1e6), "Wh")});
   table.add({"clusters bought", usd_range(at(Total::kCapitalUsd))});
   Outcome running = report.outcomes[size_t(Total::kEnergyUsd)];
   for (size_t c = 0; c < running.columns.size(); ++c)
     running.columns[c] += report.outcomes[size_t(Total::kRentUsd)].columns[c];
   table.add({"energy and rent", usd_range(estimate_of(running.columns))});
   table.add({"written off while GPUs stood idle", usd_range(at(Total::kIdleUsd))});
-  if (one) table.add({"cost of a training, capital written off", usd_range(scaled(unit_cost, one->value.p50 / 1e6))});
+  if (trainings) table.add({"cost of a training, capital written off", usd_range(trainings->usd)});
   table.add({"node failures", si_range(at(Total::kFailures))});
   table.add({"  of them repaired", si_range(at(Total::kRepairs))});
-  table.add({"cost of a million samples, capital written off", range_of(unit_cost.estimate, 1, "USD")});
+  table.add({"cost of a million samples, capital written off", usd_range(scaled(usd_per_sample(report), 1e6))});
   return table.str();
 }
 
@@ -84,7 +90,7 @@ std::string periods_text(const PlanReport& report) {
       line += fmt::format("{}{} {} to {}", line.empty() ? "" : "; ", name(period.bottleneck), iso_date(period.from),
                           iso_date(period.until));
     }
-    if (!line.empty()) text += fmt::format("{} waits for: {}.\n", site.name, line);
+    if (!line.empty()) text += fmt::format("{} waits, in the run of medians, for: {}.\n", site.name, line);
   }
   return text;
 }
@@ -150,12 +156,13 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
   std::vector<std::string> lines;
   if (job.jobs == 0) return {fmt::format("{}: no GPU ever trains.", site.name)};
   const std::string gpus = format_count(job.training_gpus);
-  if (job.jobs == 1) {
+  if (job.jobs == 1 && !job.peak_inside) {
     lines.push_back(
         fmt::format("{}: one job of {} GPUs keeps {}.", site.name, gpus, si_range(job.delivered_per_s, "samples/s")));
   } else {
-    lines.push_back(fmt::format("{}: {} jobs of {} GPUs keep {}; one job of all {} would keep {}.", site.name, job.jobs,
-                                format_count(double(job.job_gpus)), si_range(job.delivered_per_s, "samples/s"), gpus,
+    lines.push_back(fmt::format("{}: {} of {} GPUs keep{} {}; one job of all {} would keep {}.", site.name,
+                                plural(job.jobs, "job"), format_count(double(job.job_gpus)), job.jobs == 1 ? "s" : "",
+                                si_range(job.delivered_per_s, "samples/s"), gpus,
                                 si_range(job.one_job_delivered_per_s, "samples/s")));
   }
   if (plan.training.critical_batch)
@@ -167,16 +174,17 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
     lines.push_back(
         fmt::format("More GPUs in one job deliver less beyond about {}: failures and restarts, communication "
                     "and stragglers cost more than the added GPUs give. {} GPUs already keep 90 % of that.",
-                    about_count(job.best_job_gpus), about_count(job.near_best_gpus)));
-    if (plan.training.jobs == 1) lines.push_back("jobs = \"auto\" would split the fleet.");
+                    about_range(job.best_job_gpus), about_range(job.near_best_gpus)));
+    if (plan.training.jobs == 1)
+      lines.push_back("The job stays at that size and the rest stands by; jobs = \"auto\" would split the fleet.");
   } else {
     lines.push_back("Up to this size a larger job still delivers more.");
   }
-  if (job.spares_needed_nodes > 0)
+  if (job.spares_needed_nodes.p50 > 0)
     lines.push_back(fmt::format(
         "99.9 % of failures find a spare at once with {} nodes of spares and repairs together; the plan has {}{}.",
-        format_count(job.spares_needed_nodes), format_count(job.spare_pool_nodes),
-        job.spare_pool_nodes < job.spares_needed_nodes ? ": too few" : ""));
+        count_range(job.spares_needed_nodes), count_range(job.spare_pool_nodes),
+        job.spare_pool_nodes.p50 < job.spares_needed_nodes.p50 ? ": too few" : ""));
   if (!job.prediction.binding.empty())
     lines.push_back(fmt::format("A step takes {}, most of it {}; checkpoint every {}.",
                                 time_range(job.prediction.step_time_s), job.prediction.binding,
@@ -199,7 +207,8 @@ std::vector<OrganisationOutcomes> by_organisation(const PlanReport& report) {
 }
 
 std::string plan_text(const PlanReport& report, bool with_evidence) {
-  std::string text = wrapped(header_text(report)) + "\n" + timeline_text(report) + "\n" + totals_text(report);
+  std::string text = wrapped(header_text(report)) + "\n" + fleet_text(report) + "\n" + training_text(report) + "\n" +
+                     totals_text(report);
   text +=
       organisations_text(report) + jobs_text(report) + "\n" + wrapped(periods_text(report) + events_text(report), "  ");
   for (const SiteReport& site : report.sites)

@@ -7,19 +7,17 @@
 #include <cmath>
 
 #include "cluster/random.h"
+#include "cluster/source.h"
 
 namespace farscale {
 namespace {
 
 constexpr double kZ95 = 1.6448536269514722;  // normal quantile of 0.95
 
-bool starts_with_word(const std::string& text, std::string_view word) { return text.rfind(word, 0) == 0; }
-
-Evidence evidence_of(const std::string& source) {
-  if (starts_with_word(source, "assumption")) return Evidence::kAssumed;
-  if (starts_with_word(source, "data sheet")) return Evidence::kDataSheet;
-  if (starts_with_word(source, "measured")) return Evidence::kMeasured;
-  return Evidence::kPublished;
+std::string lower(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = char(c - 'A' + 'a');
+  return text;
 }
 
 TomlTable quantity_table(const TomlTable& table, std::string_view key) {
@@ -55,6 +53,24 @@ char letter(Evidence evidence) {
 
 Evidence weakest(Evidence a, Evidence b) { return std::max(a, b); }
 
+Evidence evidence_of(const std::string& source, bool has_range) {
+  const std::string text = lower(source);
+  const auto begins = [&text](const std::vector<std::string_view>& words) {
+    return std::any_of(words.begin(), words.end(), [&](std::string_view word) { return text.rfind(word, 0) == 0; });
+  };
+  if (begins({"assum", "guess", "estimate"})) return Evidence::kAssumed;
+  if (has_range && text.find("range assumed") != std::string::npos) return Evidence::kAssumed;
+  if (begins({"data sheet"})) return Evidence::kDataSheet;
+  return begins({"measured"}) ? Evidence::kMeasured : Evidence::kPublished;
+}
+
+std::string read_source(const TomlTable& table) {
+  std::string source = table.text("source");
+  if (source.find_first_not_of(" \t\n") == std::string::npos)
+    table.fail("source", "is empty: say where the figure is from (a URL, \"data sheet: …\", \"assumption: …\")");
+  return source;
+}
+
 double Quantity::at(double u) const {
   const auto [low, middle, high] = value;
   if (low == middle && middle == high) return middle;
@@ -69,13 +85,13 @@ Quantity read_quantity(const TomlTable& table, std::string_view key, Range range
     table.fail(key, "has no source: say where the figure is from (a URL, \"data sheet: …\", \"assumption: …\")");
   }
   Quantity quantity;
-  quantity.source = inner.text("source");
-  quantity.evidence = evidence_of(quantity.source);
+  quantity.source = read_source(inner);
   const double middle = inner.number("value", range);
   quantity.value = {inner.number("low", range, middle), middle, inner.number("high", range, middle)};
   if (quantity.value.p05 > middle || quantity.value.p95 < middle) {
     table.fail(key, "expected low <= value <= high (5th, 50th and 95th percentile)");
   }
+  quantity.evidence = evidence_of(quantity.source, quantity.value.p05 != quantity.value.p95);
   return quantity;
 }
 

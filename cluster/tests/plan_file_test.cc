@@ -259,12 +259,82 @@ TEST(PlanFile, DeliveriesByTheDay) {
   EXPECT_THAT(mistake(with("last = {", "per_day = { value = 500, source = \"s\" }\nlast = {")), HasSubstr("not both"));
 }
 
+TEST(PlanFile, ALotThatBringsWhatAnotherLeaves) {
+  const auto second = [](const std::string& gpus, const std::string& less) {
+    return std::string(kPlan) + "[[delivery]]\nname = \"rest\"\nsite = \"hall\"\ngpus = { value = " + gpus +
+           ", source = \"memo\" }\n" + less +
+           "first = { date = 2024-08-01, source = \"assumption: then\" }\nusd_per_gpu = { value = 30e3, source = \"s\" "
+           "}\n";
+  };
+  const Plan plan = parse_plan(second("60000", "less = \"lot\"\n"), "x.toml");
+  ASSERT_TRUE(plan.deliveries[1].less.has_value());
+  EXPECT_EQ(median_gpus(plan.deliveries, plan.deliveries[1]), 10000);
+  EXPECT_THAT(mistake(second("60000", "less = \"lit\"\n")), HasSubstr("'lot'"));
+  EXPECT_THAT(mistake(second("40000", "less = \"lot\"\n")), HasSubstr("the total of both"));
+}
+
+TEST(PlanFile, OrdersWithALeadTime) {
+  const std::string first = "first = { date = 2024-07-01, source = \"assumption: July\" }\n";
+  const std::string last = "last = { date = 2024-10-31, source = \"assumption: October\" }\n";
+  const std::string order =
+      "ordered = { date = 2024-06-01, source = \"s\" }\nlead_days = { low = 60, value = 90, high = 120, source = \"s\" "
+      "}\n";
+  const Delivery lot = parse_plan(with(first + last, order), "x.toml").deliveries[0];
+  EXPECT_EQ(iso_date(Day(std::chrono::days(int(lot.first.days.value.p50)))), "2024-08-30");
+  EXPECT_THAT(mistake(with(last, order)), HasSubstr("not with ordered"));
+  EXPECT_THAT(mistake(with(last, "lead_days = { value = 9, source = \"s\" }\n")), HasSubstr("only with ordered"));
+}
+
+TEST(PlanFile, NamesAreOfOneEntryEach) {
+  const std::string plan = kPlan;
+  EXPECT_THAT(mistake(plan + plan.substr(plan.find("[[delivery]]"))), HasSubstr("there is a delivery 'lot' already"));
+  EXPECT_THAT(mistake(full_with("[[transfer]]",
+                                "[[site.hall]]\nname = \"old\"\ngpus = { value = 1, source = \"s\" }\n"
+                                "ready = { date = 2024-06-01, source = \"s\" }\n[[transfer]]")),
+              HasSubstr("there is a hall 'old' already"));
+}
+
+TEST(PlanFile, AFigureThatCannotHaveARangeRefusesOne) {
+  EXPECT_THAT(mistake(full_with("pod_gpus = { value = 3072", "pod_gpus = { low = 1024, value = 3072, high = 4096")),
+              HasSubstr("without low and high"));
+}
+
+TEST(PlanFile, SourcesAreWorthTheirWeakestPart) {
+  const auto evidence = [](const std::string& source) {
+    return parse_plan(with("date = 2024-07-01, source = \"assumption: July\"", "date = 2024-07-01, " + source),
+                      "x.toml")
+        .deliveries[0]
+        .first.days.evidence;
+  };
+  EXPECT_EQ(evidence("source = \"memo\""), Evidence::kPublished);
+  EXPECT_EQ(evidence("source = \"Assumption: x\""), Evidence::kAssumed);
+  EXPECT_EQ(evidence("late_days = 9, source = \"memo; range assumed\""), Evidence::kAssumed);
+  EXPECT_THAT(mistake(with("source = \"assumption: July\"", "source = \" \"")),
+              AllOf(HasSubstr("plans/x.toml:30"), HasSubstr("is empty")));
+}
+
+TEST(PlanFile, FailureRatesOfOtherHardwareAreAssumed) {
+  EXPECT_EQ(parse_plan(kPlan, "x.toml").failures.node_failures_per_day.evidence, Evidence::kPublished);
+  EXPECT_EQ(parse_plan(with("h100-sxm", "b200"), "x.toml").failures.node_failures_per_day.evidence, Evidence::kAssumed);
+  for (const char* name : {"dojo-exapod", "xai-300k-b200"})
+    EXPECT_EQ(load_plan(name).failures.node_failures_per_day.evidence, Evidence::kAssumed) << name;
+}
+
+TEST(PlanFile, GpusInServiceHaveAPrice) {
+  const std::string there = with("fabric_share", "in_service = { value = 10, source = \"s\" }\nfabric_share");
+  EXPECT_FALSE(parse_plan(there, "x.toml").sites[0].usd_per_gpu.has_value());  // the delivery's
+  const size_t delivery = there.find("[[delivery]]");
+  EXPECT_THAT(mistake(there.substr(0, delivery)), HasSubstr("nothing says what they cost"));
+  EXPECT_THAT(mistake(with("fabric_share", "usd_per_gpu = { value = 1, source = \"s\" }\nfabric_share")),
+              HasSubstr("only beside in_service"));
+}
+
 TEST(PlanFile, TheExampleOfTheManualIsRead) {
   const std::string manual = read_text(std::string(FARSCALE_SOURCE_DIR) + "/docs/plan-format.md");
   const size_t begin = manual.find("```toml\n") + 8;
   const Plan plan = parse_plan(manual.substr(begin, manual.find("```", begin) - begin), "docs/plan-format.md");
   EXPECT_EQ(plan.sites.size(), 3U);
-  EXPECT_EQ(plan.deliveries.size(), 2U);
+  EXPECT_EQ(plan.deliveries.size(), 3U);
   EXPECT_EQ(plan.rentals.size() + plan.transfers.size() + plan.jobs.size(), 3U);
   EXPECT_TRUE(plan.prices.parts.has_value());
 }

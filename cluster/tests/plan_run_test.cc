@@ -79,18 +79,18 @@ TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
   const PlanReport split = run_plan(large_plan(300000, 0), {.draws = 0}, steady_machine);
   const PlanReport one = run_plan(large_plan(300000, 1), {.draws = 0}, steady_machine);
   const JobReport& job = split.sites[0].job;
-  EXPECT_NEAR(job.best_job_gpus, 150e3, 15e3);  // RSC-1 rates, 30 s checkpoints, 600 s restarts; perfect scaling
+  EXPECT_NEAR(job.best_job_gpus.p50, 150e3, 15e3);  // RSC-1 rates, 30 s checkpoints, 600 s restarts; perfect scaling
   EXPECT_TRUE(job.peak_inside);
   EXPECT_GE(job.jobs, 2);
   EXPECT_NEAR(job.one_job_delivered_per_s.p50, 300e3 * 10 * 0.118, 300e3 * 10 * 0.002);
-  EXPECT_GT(total(split, Total::kSamples), 2 * total(one, Total::kSamples));
+  EXPECT_GT(total(split, Total::kSamples), 1.8 * total(one, Total::kSamples));
   EXPECT_THAT(verdicts(split.sites[0], split.plan)[1], testing::HasSubstr("deliver less"));
   const PlanReport small = run_plan(large_plan(16384, 0), {.draws = 0}, steady_machine);
   EXPECT_EQ(small.sites[0].job.jobs, 1);
   EXPECT_FALSE(small.sites[0].job.peak_inside);
   EXPECT_NEAR(small.sites[0].job.delivered_per_s.p50, 16384 * 10 * 0.827, 16384 * 10 * 0.002);
-  EXPECT_NEAR(small.sites[0].job.linear_goodput, 0.820, 0.002);  // Meta's form: close here, far off at 300,000 GPUs
-  EXPECT_LT(one.sites[0].job.linear_goodput, -0.5);
+  EXPECT_NEAR(small.sites[0].job.linear_goodput, 0.820, 0.002);  // Meta's form: close here
+  EXPECT_LT(one.sites[0].job.linear_goodput, 0.1);  // and of no use at a job's best size already
 }
 
 TEST(PlanRun, NoMoreJobsThanNodes) {
@@ -180,14 +180,14 @@ TEST(PlanRun, SitesAndOrganisationsAddUp) {
   plan.sites[1].organisation = "X";
   plan.deliveries.push_back(plan.deliveries[0]);
   plan.deliveries[1].site = 1;
-  plan.deliveries[1].gpus = exactly(500);
+  plan.deliveries[1].gpus = exactly(504);
   const PlanReport report = run_plan(plan, {.draws = 20}, steady_machine);
   const auto parts = by_organisation(report);
   ASSERT_EQ(parts.size(), 2U);
   EXPECT_EQ(parts[1].name, "X");
-  EXPECT_DOUBLE_EQ(parts[1].outcomes[size_t(Total::kStoredGpuDays)].estimate.p50, 15e3);
-  EXPECT_DOUBLE_EQ(total(report, Total::kStoredGpuDays), 45e3);
-  EXPECT_DOUBLE_EQ(total(report, Total::kPeakStored), 1500);
+  EXPECT_DOUBLE_EQ(parts[1].outcomes[size_t(Total::kStoredGpuDays)].estimate.p50, 30 * 504.0);
+  EXPECT_DOUBLE_EQ(total(report, Total::kStoredGpuDays), 30 * 1504.0);
+  EXPECT_DOUBLE_EQ(total(report, Total::kPeakStored), 1504);
 }
 
 TEST(PlanRun, RentedGpusCostRentAndNothingElse) {
@@ -262,51 +262,7 @@ TEST(PlanText, TablesSayWhatAManagerNeeds) {
   EXPECT_THAT(mixed, testing::AllOf(testing::HasSubstr("trains "), testing::HasSubstr("w-2"),
                                     testing::HasSubstr("are not comparable")));
   EXPECT_THAT(difference_text({a, b}), testing::HasSubstr("6.00 k, more in 100 %"));  // 200 GPUs for 30 days
-  EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits for: hall 2024-06-01 to 2024-06-30"));
-}
-
-TEST(PlanQuestions, NeedIsReadAndMistakesAreTold) {
-  const Need need = parse_need("hydranet-regnety16gf:1.4e9 samples by 2025-06-30");
-  EXPECT_EQ(need.workload, "hydranet-regnety16gf");
-  EXPECT_DOUBLE_EQ(need.samples, 1.4e9);
-  EXPECT_EQ(iso_date(need.by), "2025-06-30");
-  for (const char* wrong :
-       {"", "w", "w:1e9", "w:1e9 samples", "w:x samples by 2025-06-30", "w:-1 samples by 2025-06-30",
-        "w:1e9 samples by 2025-02-30", "w:1e300 samples by 2025-06-30", "w:nan samples by 2025-06-30",
-        "w:1e999 samples by 2025-06-30"})
-    EXPECT_THROW(parse_need(wrong), InputError) << wrong;
-  EXPECT_THROW(answer_need(simple_plan(), parse_need("w:1 samples by 2024-05-31"), {.draws = 0}, steady_machine),
-               InputError);
-}
-
-TEST(PlanQuestions, NeedByHand) {
-  // 100 days at 10 samples/s a GPU without failures: 1,000 GPUs keep 86.4e9 samples.
-  const Need need{.workload = "w", .samples = 86.4e9, .by = kStart + std::chrono::days(99)};
-  const NeedAnswer answer = answer_need(simple_plan(), need, {.draws = 1000}, steady_machine);
-  EXPECT_NEAR(answer.gpus.p50, 1000, 5);
-  EXPECT_NEAR(answer.gpus.p05, 1000 / 1.2, 10);
-  EXPECT_NEAR(answer.gpus.p95, 1000 / 0.8, 15);
-  EXPECT_EQ(answer.feasible_share, 1);
-  EXPECT_LT(answer.plan_share, 0.01);  // the plan's 1,000 GPUs come into service on day 30 only
-  const Need less{.workload = "w", .samples = 30.24e9, .by = kStart + std::chrono::days(99)};  // 35 days of them
-  const NeedAnswer in_time = answer_need(simple_plan(), less, {.draws = 0}, steady_machine);
-  EXPECT_NEAR(in_time.plan_day.p50, 30 + 35 - 1, 1);
-  EXPECT_EQ(in_time.plan_share, 1);
-}
-
-TEST(PlanQuestions, NoNumberOfGpusSuffices) {
-  const Plan plan = large_plan(1000, 1);
-  // The best job keeps about 47,400 GPUs' worth of samples (failures of RSC-1, 30 s checkpoints, 600 s restarts).
-  const double most = 47.4e3 * 10 * 100 * 86400;
-  const Day by = kStart + std::chrono::days(99);
-  const NeedAnswer never = answer_need(plan, {"w", 1.05 * most, by}, {.draws = 0}, steady_machine);
-  EXPECT_EQ(never.feasible_share, 0);
-  EXPECT_TRUE(std::isinf(never.gpus.p50));
-  EXPECT_THAT(never.verdict, testing::AllOf(testing::HasSubstr("No number of GPUs"), testing::HasSubstr("failures")));
-  const NeedAnswer barely = answer_need(plan, {"w", 0.95 * most, by}, {.draws = 0}, steady_machine);
-  EXPECT_EQ(barely.feasible_share, 1);
-  EXPECT_LT(barely.gpus.p50, 150e3);
-  EXPECT_GT(barely.gpus.p50, 95e3);
+  EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits, in the run of medians, for: hall 2024-06-01 to 2024-06-30"));
 }
 
 TEST(PlanQuestions, BudgetByHand) {

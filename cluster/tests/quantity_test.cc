@@ -55,6 +55,21 @@ TEST(Quantity, EvidenceComesFromTheSource) {
   EXPECT_EQ(letter(Evidence::kDataSheet), 'D');
 }
 
+TEST(Quantity, TheWeakerPartOfASourceDecides) {
+  EXPECT_EQ(parse("{ value = 5, source = 'Assumption: y' }").evidence, Evidence::kAssumed);
+  EXPECT_EQ(parse("{ value = 5, source = 'guess' }").evidence, Evidence::kAssumed);
+  EXPECT_EQ(parse("{ value = 5, source = 'Data Sheet: y' }").evidence, Evidence::kDataSheet);
+  EXPECT_EQ(parse("{ low = 4, value = 5, high = 6, source = 'Smith 2024; range assumed' }").evidence,
+            Evidence::kAssumed);
+  EXPECT_EQ(parse("{ low = 4, value = 5, high = 6, source = 'Smith 2024' }").evidence, Evidence::kPublished);
+  EXPECT_EQ(parse("{ value = 5, source = 'Smith 2024; range assumed' }").evidence, Evidence::kPublished);
+}
+
+TEST(Quantity, ASourceMustSaySomething) {
+  for (const char* blank : {"{ value = 5, source = '' }", "{ value = 5, source = '  ' }"})
+    EXPECT_THAT(message(blank), testing::AllOf(testing::HasSubstr("a.toml:1"), testing::HasSubstr("is empty")));
+}
+
 TEST(Quantity, BadInputSaysWhatIsMissing) {
   EXPECT_THAT(message("{ value = 5 }"), testing::HasSubstr("no source"));
   EXPECT_THAT(message("5"), testing::HasSubstr("a.toml:1"));
