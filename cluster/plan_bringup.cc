@@ -1,4 +1,4 @@
-// The day loop of a site, with delay lines for burn-in and repair.
+// What the events of a site's bring-up do.
 #include "cluster/plan_bringup.h"
 
 #include <algorithm>
@@ -7,190 +7,238 @@
 namespace farscale {
 namespace {
 
-constexpr double kUsualRepairs = 0.02;  // of a fleet: not worth a word below this share
+constexpr double kRounding = 1e-9;  // relative, of limits that are sums and quotients
+constexpr uint64_t kRepairStream = 0xc2b2ae3d27d4eb4fULL;
+
+double whole(double amount) { return std::floor(amount * (1 + kRounding) + kRounding); }
+
+int64_t nodes_within(double amount, int64_t most) {
+  return amount >= double(most) ? most : int64_t(std::max(whole(amount), 0.0));
+}
 
 }  // namespace
 
-DelayLine::DelayLine(double delay_days, int days) : whole_(int(delay_days)), part_(delay_days - whole_) {
-  slots_.assign(size_t(days) + size_t(whole_) + 2, 0.0);
-}
-
-void DelayLine::push(int day, double amount) {
-  slots_[size_t(day + whole_)] += amount * (1 - part_);
-  slots_[size_t(day + whole_) + 1] += amount * part_;
-  held_ += amount;
-}
-
-double DelayLine::pop(int day) {
-  const double out = std::min(slots_[size_t(day)], held_);
-  slots_[size_t(day)] = 0;
-  held_ -= out;
-  return out;
-}
-
-SitePipeline::SitePipeline(const SiteDraw& site, int days)
+SitePipeline::SitePipeline(const SiteDraw& site)
     : site_(site),
-      burn_in_(site.burn_in_days, days),
-      rework_(site.repair_days, days),
-      repair_(site.repair_days, days),
-      infant_decay_(std::exp(-1 / site.infant_days)) {
-  now_.delivered = now_.in_service = accepted_ = site.in_service;
-  for (const Arrival& arrival : site.arrivals) ordered_ += arrival.gpus;
-  ordered_ += site.in_service;
+      burn_in_luck_(1 - site.first_pass_yield, site.luck),
+      repair_luck_(site.luck ^ kRepairStream),
+      infant_decay_(std::exp(-1 / site.infant_days)),
+      arrived_(site.arrivals.size(), 0.0) {
+  accepted_ = whole_nodes(site.in_service);
+  delivered_ = std::floor(site.in_service);
+  stored_ = int64_t(delivered_) - accepted_ * site.gpus_per_node;
+  for (const Arrival& arrival : site.arrivals) undelivered_ += std::floor(arrival.gpus);
+  today_.in_service = gpus(accepted_);
+  plan_events();
+}
+
+void SitePipeline::plan_events() {
+  const auto plan_steps = [this](Happening what, const std::vector<Step>& steps) {
+    for (size_t i = 0; i < steps.size(); ++i) queue_.plan(std::max(steps[i].day, 0.0), what, i);
+  };
+  plan_steps(Happening::kHall, site_.halls);
+  plan_steps(Happening::kCooling, site_.cooling);
+  plan_steps(Happening::kPower, site_.power);
+  for (size_t i = 0; i < site_.arrivals.size(); ++i)
+    queue_.plan(std::max(site_.arrivals[i].first_day, 0.0), Happening::kDelivery, i);
 }
 
 const SiteDay& SitePipeline::step(int day) {
-  const double delivered = site_.in_service + arrived_by(site_.arrivals, day) + received_ - given_;
-  now_.stored += delivered - now_.delivered;
-  now_.delivered = delivered;
-  fail_as_expected();
-  start_repairs(day);
-  finish_waits(day);
+  fail_as_expected(day);
   rack(day);
-  start_burn_in(day);
-  finish_burn_in(day);  // those of zero length
-  light_up();
-  now_.bottleneck = bottleneck();
-  return now_;
+  start_burn_in({0, double(day), double(day)}, day);
+  begin_repairs({0, double(day), double(day)}, day);
+  while (const std::optional<BringUpEvent> event = queue_.next(day + 1)) handle(*event);
+  close_day(day);
+  return today_;
 }
 
-double SitePipeline::give(double gpus) {
-  const double given = std::min(gpus, accepted_);
-  if (given <= 0) return 0;
-  infants_ *= 1 - given / accepted_;
-  accepted_ -= given;
-  given_ += given;
-  now_.delivered -= given;
-  now_.in_service = std::min(now_.in_service, accepted_);
-  return given;
+void SitePipeline::handle(const BringUpEvent& event) {
+  const double now = event.moment;
+  switch (event.what) {
+    case Happening::kDelivery:
+      return deliver(event.index, now);
+    case Happening::kArrival:
+      store(event.lot.nodes);
+      return rack(now);
+    case Happening::kHall:
+      limits_.places += site_.halls[event.index].amount / site_.gpus_per_node;
+      return rack(now);
+    case Happening::kCooling:
+      limits_.cooling += site_.cooling[event.index].amount / site_.gpus_per_node;
+      return obey_limit(now);
+    case Happening::kPower:
+      if (event.index < limits_.power_step) return;
+      limits_.power_step = event.index;
+      limits_.power = site_.power[event.index].amount / site_.gpus_per_node;
+      return obey_limit(now);
+    case Happening::kRacked:
+      rackers_.end();
+      stored_ -= event.lot.nodes * site_.gpus_per_node;
+      admit(event.lot, now);
+      return rack(now);
+    case Happening::kBurnedIn:
+      return finish_burn_in(event.lot, now);
+    case Happening::kTakenOn:
+      take_on(event.lot, now);
+      return begin_repairs({0, now, now}, now);
+    case Happening::kRepaired:
+      repairing_ -= event.lot.nodes;
+      accepted_ += event.lot.nodes;
+      return;
+    case Happening::kReworked:
+      repairing_ -= event.lot.nodes;
+      return admit(event.lot, now);
+  }
+}
+
+// Today's part of a delivery; the next one comes at the same hour tomorrow.
+void SitePipeline::deliver(size_t arrival, double moment) {
+  const Arrival& lot = site_.arrivals[arrival];
+  const double come = arrived_by(lot, int(moment));
+  undelivered_ -= come - arrived_[arrival];
+  store(int64_t(come - arrived_[arrival]));
+  arrived_[arrival] = come;
+  if (come < std::floor(lot.gpus)) queue_.plan(moment + 1, Happening::kDelivery, arrival);
+  rack(moment);
+}
+
+void SitePipeline::store(int64_t gpus) {
+  stored_ += gpus;
+  delivered_ += double(gpus);
+}
+
+int64_t SitePipeline::whole_nodes(double gpus) const { return int64_t(whole(gpus / site_.gpus_per_node)); }
+
+double SitePipeline::take_out(double gpus) {
+  const int64_t nodes = std::min(whole_nodes(gpus), accepted_);
+  if (nodes <= 0) return 0;
+  infants_ *= 1 - double(nodes) / double(accepted_);
+  accepted_ -= nodes;
+  in_transit_ += nodes;
+  today_.in_service = std::min(today_.in_service, this->gpus(accepted_));
+  return this->gpus(nodes);
+}
+
+void SitePipeline::hand_over(double gpus) {
+  in_transit_ -= whole_nodes(gpus);
+  delivered_ -= gpus;
+}
+
+void SitePipeline::receive(double moment, double gpus) {
+  queue_.plan(moment, Happening::kArrival, 0, {int64_t(gpus), moment, moment});
 }
 
 void SitePipeline::fail(double to_repair, double repaired) {
-  const double net = std::min(to_repair - repaired, accepted_);
+  outside_taken_ = whole_nodes(to_repair);
+  const int64_t net = std::clamp(outside_taken_ - whole_nodes(repaired), -outside_repair_, accepted_);
   accepted_ -= net;
   outside_repair_ += net;
 }
 
-double SitePipeline::infant_excess() const { return accepted_ > 0 ? infants_ / accepted_ : 0; }
+double SitePipeline::infant_excess() const { return accepted_ > 0 ? infants_ / double(accepted_) : 0; }
 
-void SitePipeline::fail_as_expected() {
-  const double lit = accepted_ > 0 ? std::min(1.0, now_.in_service / accepted_) : 0;
-  now_.failures = std::min(accepted_, site_.repairs_per_gpu_day * (now_.in_service + infants_ * lit));
+// Failures of a day, evenly over it: as many as are expected, in whole nodes.
+void SitePipeline::fail_as_expected(double morning) {
+  const double serving = today_.in_service / site_.gpus_per_node;
+  const double lit_share = accepted_ > 0 ? std::min(1.0, serving / double(accepted_)) : 0;
+  if (!site_.failures_come_from_outside) {
+    due_failures_ += site_.repairs_per_gpu_day * (serving + infants_ * lit_share);
+    const int64_t failed = std::min(int64_t(due_failures_), accepted_);
+    due_failures_ -= std::floor(due_failures_);
+    const Lot all{accepted_, morning, end_of_day(morning)};
+    accepted_ -= failed;
+    waiting_repair_ += failed;
+    if (failed > 0) begin_repairs(all.some(failed), morning);
+  }
   infants_ *= infant_decay_;
-  if (site_.failures_come_from_outside) return;
-  accepted_ -= now_.failures;
-  waiting_repair_ += now_.failures;
 }
 
-// Hands take on failures of service first: they were training.
-void SitePipeline::start_repairs(int day) {
-  const double taken = site_.failures_come_from_outside ? now_.failures : 0;
-  const double failed = std::min(waiting_repair_, site_.repairs_per_day);
-  const double reworked = std::min(waiting_rework_, std::max(site_.repairs_per_day - failed - taken, 0.0));
-  repair_.push(day, failed);
-  rework_.push(day, reworked);
-  waiting_repair_ -= failed;
-  waiting_rework_ -= reworked;
+double SitePipeline::room() const { return limits_.places - double(installed()); }
+
+void SitePipeline::rack(double now) {
+  const int64_t waiting = nodes_within(room(), stored_ / site_.gpus_per_node);
+  if (const auto work = rackers_.begin({waiting, now, now}, waiting, site_.rack_per_day / site_.gpus_per_node))
+    queue_.plan(std::max(now, work->over), Happening::kRacked, 0, work->lot);
 }
 
-void SitePipeline::finish_waits(int day) {
-  accepted_ += repair_.pop(day);
-  now_.racked += rework_.pop(day);
-  finish_burn_in(day);
+// Nodes that need not wait for burn-in keep their distance from each other.
+void SitePipeline::admit(Lot lot, double now) {
+  if (racked_ == 0) burn_in(lot.take(nodes_within(free_burn_in(), lot.nodes)), now);
+  racked_ += lot.nodes;
 }
 
-void SitePipeline::finish_burn_in(int day) {
-  const double done = burn_in_.pop(day);
-  accepted_ += done * site_.first_pass_yield;
-  infants_ += done * site_.first_pass_yield * site_.infant_excess;
-  waiting_rework_ += done * (1 - site_.first_pass_yield);
-  if (done > 0 && std::isinf(site_.repairs_per_day)) {  // at once
-    rework_.push(day, waiting_rework_);
-    waiting_rework_ = 0;
-    now_.racked += rework_.pop(day);
+// Nodes that wait take the places of a lot that has left them.
+void SitePipeline::start_burn_in(const Lot& left, double now) {
+  const int64_t nodes = nodes_within(free_burn_in(), racked_);
+  racked_ -= nodes;
+  burn_in({nodes, left.from, left.until}, now);
+}
+
+void SitePipeline::burn_in(const Lot& lot, double now) {
+  burning_ += lot.nodes;
+  queue_.plan_lot(now, Happening::kBurnedIn, lot.later(site_.burn_in_days));
+}
+
+void SitePipeline::finish_burn_in(const Lot& lot, double now) {
+  burning_ -= lot.nodes;
+  const int64_t failed = burn_in_luck_.failures(lot.nodes);
+  accepted_ += lot.nodes - failed;
+  infants_ += double(lot.nodes - failed) * site_.infant_excess;
+  waiting_rework_ += failed;
+  begin_repairs(failed > 0 ? lot.some(failed) : lot, now);
+  start_burn_in(lot, now);
+}
+
+void SitePipeline::begin_repairs(const Lot& come, double now) {
+  const double free_hands = std::max(site_.repairs_per_day / site_.gpus_per_node - double(outside_taken_), 0.0);
+  while (const auto work = hands_.begin(come, waiting_repair_ + waiting_rework_, free_hands)) {
+    if (work->over > now) return queue_.plan(work->over, Happening::kTakenOn, 0, work->lot);
+    take_on(work->lot, now);
   }
 }
 
-void SitePipeline::rack(int day) {
-  const double in_halls = now_.delivered - now_.stored - site_.in_service;
-  const double room = std::max(places_at(site_.halls, day) - in_halls, 0.0);
-  hall_binds_ = room < std::min(now_.stored, site_.rack_per_day);
-  const double moved = std::min({now_.stored, site_.rack_per_day, room});
-  now_.stored -= moved;
-  now_.racked += moved;
+// A lot that hands have begun with. Failures of service come first: they were training.
+void SitePipeline::take_on(Lot lot, double now) {
+  hands_.end();
+  const Lot repaired = lot.take(std::min(lot.nodes, waiting_repair_));
+  waiting_repair_ -= repaired.nodes;
+  waiting_rework_ -= lot.nodes;
+  repairing_ += repaired.nodes + lot.nodes;
+  if (repaired.nodes > 0) queue_.plan_lot(now, Happening::kRepaired, repaired.later(turnaround()));
+  if (lot.nodes > 0) queue_.plan_lot(now, Happening::kReworked, lot.later(turnaround()));
 }
 
-// What draws power beside the GPUs in service.
-double SitePipeline::power_in_use() const {
-  return burn_in_.held() * site_.burn_in_power + now_.racked * site_.racked_power + now_.in_repair * site_.repair_power;
+double SitePipeline::turnaround() {
+  return site_.luck == 0 ? site_.repair_days : -site_.repair_days * std::log(repair_luck_.uniform());
 }
 
-void SitePipeline::start_burn_in(int day) {
-  const double power = power_at(site_.power, day);
-  const double cooling = site_.cooling.empty() ? power : site_.in_service + places_at(site_.cooling, day);
-  cooling_is_less_ = cooling < power;
-  limit_ = std::min(power, cooling);
+double SitePipeline::limit() const {
+  return site_.cooling.empty() ? limits_.power : std::min(limits_.power, limits_.cooling);
+}
+
+// Nodes that may go to burn-in: those that passed it keep their power.
+double SitePipeline::free_burn_in() const {
   const double each = std::max(site_.burn_in_power, 1e-9);
-  const double free_power = std::max(limit_ - power_in_use() - accepted_, 0.0) / each;
-  const double places = std::max(site_.burn_in_at_once - burn_in_.held(), 0.0);
-  power_binds_ = free_power < std::min(now_.racked, places);
-  const double moved = std::min({now_.racked, places, free_power});
-  now_.racked -= moved;
-  burn_in_.push(day, moved);
+  const double free_power = (limit() - double(accepted_)) / each - double(burning_);
+  return std::max(std::min(free_power, site_.burn_in_at_once / site_.gpus_per_node - double(burning_)), 0.0);
 }
 
-void SitePipeline::light_up() {
-  now_.burning_in = burn_in_.held();
-  now_.in_repair = repair_.held() + rework_.held() + waiting_repair_ + waiting_rework_ + outside_repair_;
-  now_.in_service = std::clamp(limit_ - power_in_use(), 0.0, accepted_);
-  now_.dark = accepted_ - now_.in_service;
-  now_.powered = now_.in_service + power_in_use();
-}
+int64_t SitePipeline::lit() const { return nodes_within(limit() - double(burning_) * site_.burn_in_power, accepted_); }
 
-Bottleneck SitePipeline::bottleneck() const {
-  const double little = 1e-3 * (ordered_ + received_ - given_);
-  const double missing = ordered_ + received_ - given_ - now_.delivered;
-  if (now_.dark > little || (now_.racked > little && power_binds_))
-    return cooling_is_less_ ? Bottleneck::kCooling : Bottleneck::kPower;
-  if (now_.racked > little) return Bottleneck::kBurnIn;
-  if (now_.stored > little) return hall_binds_ ? Bottleneck::kHall : Bottleneck::kRacking;
-  if (missing > little) return Bottleneck::kDelivery;
-  if (now_.burning_in > little) return Bottleneck::kBurnIn;
-  return now_.in_repair > kUsualRepairs * now_.delivered ? Bottleneck::kRepair : Bottleneck::kNone;
-}
-
-std::string_view name(Bottleneck bottleneck) {
-  constexpr std::string_view kNames[] = {"none",    "delivery", "hall",    "racking",
-                                         "burn-in", "power",    "cooling", "repair"};
-  return kNames[size_t(bottleneck)];
-}
-
-double arrived_by(const std::vector<Arrival>& arrivals, int day) {
-  double sum = 0;
-  for (const Arrival& a : arrivals) {
-    const double span = std::floor(a.last_day) - std::floor(a.first_day) + 1;
-    sum += a.gpus * std::clamp((day + 1 - std::floor(a.first_day)) / std::max(span, 1.0), 0.0, 1.0);
-  }
-  return sum;
-}
-
-double places_at(const std::vector<Step>& halls, double day) {
-  double sum = 0;
-  for (const Step& hall : halls)
-    if (std::floor(hall.day) <= day) sum += hall.amount;
-  return sum;
-}
-
-double power_at(const std::vector<Step>& power, double day) {
-  double amount = 0, since = -std::numeric_limits<double>::infinity();
-  for (const Step& step : power)
-    if (std::floor(step.day) <= day && step.day >= since) amount = step.amount, since = step.day;
-  return amount;
+// After a change of power or cooling.
+void SitePipeline::obey_limit(double now) {
+  const double left = limit() - double(nodes_within(limit(), accepted_));
+  const int64_t still_burning = nodes_within(left / std::max(site_.burn_in_power, 1e-9), burning_);
+  queue_.call_back(Happening::kBurnedIn, burning_ - still_burning);
+  racked_ += burning_ - still_burning;
+  burning_ = still_burning;
+  start_burn_in({0, now, now}, now);
 }
 
 void bring_up(const SiteDraw& site, int days, std::vector<SiteDay>& out) {
   out.clear();
-  SitePipeline pipeline(site, days);
+  SitePipeline pipeline(site);
   for (int day = 0; day < days; ++day) out.push_back(pipeline.step(day));
 }
 

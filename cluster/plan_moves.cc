@@ -28,13 +28,16 @@ void Moves::apply(int day, std::deque<SiteColumn>& sites) {
   for (size_t t = 0; t < transfers_.size(); ++t) {
     const TransferDraws& transfer = transfers_[t];
     if (transfer.day[column_] >= day + 1 || left_[t] <= 0) continue;
-    const double given = sites[transfer.from].give(left_[t]);
-    left_[t] -= given;
-    if (given > 0) road_.push_back({transfer.to, day + int(std::max(transfer.transit_days[column_], 0.0)), given});
+    const double gpus = sites[transfer.from].take_out(left_[t]);
+    left_[t] -= gpus;
+    const double leaves = std::max(transfer.day[column_], double(day));
+    if (gpus > 0)
+      road_.push_back({transfer.from, transfer.to, leaves + std::max(transfer.transit_days[column_], 0.0), gpus});
   }
   std::erase_if(road_, [&](const OnTheRoad& lot) {
-    if (lot.arrives <= day) sites[lot.to].receive(lot.gpus);
-    return lot.arrives <= day;
+    if (lot.arrives >= day + 1) return false;
+    sites[lot.to].take_over(sites[lot.from], lot.arrives, lot.gpus);
+    return true;
   });
 }
 

@@ -1,4 +1,5 @@
-// Transfers: GPUs that are taken out at one site, are on the road, and arrive at another.
+// Transfers: GPUs that are taken out at one site, are on the road, and arrive at another. They are taken out in the
+// morning, in whole nodes; what is not there yet follows when it is.
 #pragma once
 
 #include <deque>
@@ -24,9 +25,8 @@ class Moves {
 
  private:
   struct OnTheRoad {
-    size_t to;
-    int arrives;
-    double gpus;
+    size_t from, to;
+    double arrives, gpus;
   };
   const std::vector<TransferDraws>& transfers_;
   size_t column_;

@@ -22,12 +22,13 @@ struct State {
 };
 
 // From the bottom of the stack: what trains, then what is nearest to it.
-constexpr std::array<State, 6> kStates = {{{"in service", &SiteDay::in_service, "#0072b2"},
+constexpr std::array<State, 7> kStates = {{{"in service", &SiteDay::in_service, "#0072b2"},
                                            {"no power", &SiteDay::dark, "#555555"},
                                            {"in repair", &SiteDay::in_repair, "#d55e00"},
                                            {"burning in", &SiteDay::burning_in, "#56b4e9"},
                                            {"racked, waiting", &SiteDay::racked, "#b8a9c9"},
-                                           {"in a warehouse", &SiteDay::stored, "#f0c24b"}}};
+                                           {"in a warehouse", &SiteDay::stored, "#f0c24b"},
+                                           {"on the road", &SiteDay::in_transit, "#999933"}}};
 
 double day_of(Day day) { return double(day.time_since_epoch().count()); }
 

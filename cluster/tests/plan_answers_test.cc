@@ -25,7 +25,7 @@ TEST(Sensitivity, MovesOneInputAtATimeByHand) {
   Plan plan = simple_plan();  // ready on day 30 of 100
   Estimate& ready = plan.sites[0].halls[0].ready.days.value;
   ready = {ready.p50 - 10, ready.p50, ready.p50 + 20};
-  plan.deliveries[0].gpus = between(900, 1000, 1050);
+  plan.deliveries[0].gpus = between(904, 1000, 1048);  // whole nodes
   plan.prices.usd_per_kwh = between(0.05, 0.1, 0.2);
   const SensitivityAnswer answer = answer_sensitivity(plan, total_question("samples"), 1, steady_machine);
   const double day = 86400.0 * 10 * 1000;
@@ -34,7 +34,7 @@ TEST(Sensitivity, MovesOneInputAtATimeByHand) {
   EXPECT_EQ(answer.bars[0].input, "hall south ready");
   EXPECT_NEAR(answer.bars[0].low / (80 * day), 1, 1e-6);
   EXPECT_NEAR(answer.bars[0].high / (50 * day), 1, 1e-6);
-  EXPECT_NEAR(answer.bars[1].low / (63 * day), 1, 1e-6);
+  EXPECT_NEAR(answer.bars[1].low / (63.28 * day), 1, 1e-6);
   EXPECT_EQ(answer.inputs, 3);
   const SensitivityAnswer cost = answer_sensitivity(plan, total_question("energy_usd"), 1, steady_machine);
   ASSERT_NE(find_bar(cost, "energy price"), nullptr);

@@ -100,8 +100,19 @@ TEST(PlanTransfers, GpusLeaveOneOrganisationAndServeAnother) {
   const auto at = [&](size_t i) { return parts[i].outcomes[size_t(Total::kServiceGpuDays)].estimate.p50; };
   EXPECT_DOUBLE_EQ(at(0), 50 * 1000 + 50 * 400);
   EXPECT_DOUBLE_EQ(at(1), 45 * 600);
-  for (size_t d = 0; d < report.days.size(); ++d)  // none appears or vanishes but on the road
-    EXPECT_NEAR(report.days[d].delivered, d >= 50 && d < 55 ? 400 : 1000, 1e-9) << d;
+  EXPECT_DOUBLE_EQ(total(report, Total::kIdleGpuDays), 5 * 600);  // on the road
+  for (size_t d = 0; d < report.days.size(); ++d) {
+    EXPECT_EQ(report.days[d].delivered, 1000) << d;
+    EXPECT_EQ(report.days[d].in_transit, d >= 50 && d < 55 ? 600 : 0) << d;
+  }
+}
+
+TEST(PlanTransfers, AnEmptiedSiteTrainsNothing) {
+  Plan plan = moving_plan();
+  plan.transfers[0].gpus = exactly(1000);
+  const PlanReport report = run_plan(plan, {.draws = 0}, steady_machine);
+  EXPECT_EQ(report.days[52].in_service, 0);
+  EXPECT_EQ(report.days[52].idle(), 1000);
 }
 
 TEST(PlanTransfers, WhatIsNotThereYetFollows) {
@@ -112,7 +123,7 @@ TEST(PlanTransfers, WhatIsNotThereYetFollows) {
   const PlanReport report = run_plan(plan, {.draws = 20}, steady_machine);
   EXPECT_NEAR(report.days.back().delivered, 1000, 1e-6);
   EXPECT_NEAR(report.sites[1].job.in_service, 600, 1e-6);
-  for (const SiteDay& day : report.days) EXPECT_NEAR(day.stored + day.installed(), day.delivered, 1e-6);
+  for (const SiteDay& day : report.days) EXPECT_EQ(day.stored + day.installed() + day.in_transit, day.delivered);
 }
 
 TEST(PlanJobs, BudgetsAreSpentByPriority) {
