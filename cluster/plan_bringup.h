@@ -19,6 +19,7 @@ struct Arrival {
   double last_day = 0;
   double gpus = 0;
   double ordered_day = 0;
+  int together = 1;  // GPUs that come on the same day: those of a node
 };
 
 // `amount` from `day` on: places of a hall (added up), or power for GPUs. Of power steps the last one in the list whose

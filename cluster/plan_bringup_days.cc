@@ -64,7 +64,9 @@ std::string_view name(Bottleneck bottleneck) {
 double arrived_by(const Arrival& arrival, int day) {
   const double first = std::floor(arrival.first_day);
   const double span = std::max(std::floor(arrival.last_day) - first + 1, 1.0);
-  return std::floor(std::floor(arrival.gpus) * std::clamp((day + 1 - first) / span, 0.0, 1.0) * (1 + kRounding));
+  const double share = (day + 1 - first) / span, all = std::floor(arrival.gpus);
+  if (share >= 1) return all;
+  return std::floor(all * std::max(share, 0.0) / arrival.together * (1 + kRounding)) * arrival.together;
 }
 
 double places_at(const std::vector<Step>& halls, double day) {

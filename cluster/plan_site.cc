@@ -9,8 +9,13 @@
 namespace farscale {
 namespace {
 
-// No part of a GPU is delivered.
 double whole(double gpus) { return std::round(gpus); }
+
+// No part of a node is sold: what the plan does not say for certain comes in whole ones.
+double sold(const Delivery& delivery, double gpus, int node) {
+  const bool certain = !delivery.budget_usd && delivery.gpus.value.p05 == delivery.gpus.value.p95;
+  return certain || gpus < node ? whole(gpus) : std::round(gpus / node) * node;
+}
 
 }  // namespace
 
@@ -80,11 +85,12 @@ void SiteFigures::read_lots(size_t site_index) {
       lot.gpus = stream(*d.budget_usd, d.name + " budget");
       for (size_t c = 0; c < lot.gpus.size(); ++c) lot.gpus[c] /= std::max(lot.usd[c], 1.0);
     }
-    for (double& gpus : lot.gpus) gpus = whole(gpus);
+    for (double& gpus : lot.gpus) gpus = sold(d, gpus, gpus_per_node_);
     if (d.less) {
       const Delivery& other = plan_.deliveries[*d.less];
       const Stream taken = stream(other.gpus, other.name + " gpus");
-      for (size_t c = 0; c < taken.size(); ++c) lot.gpus[c] = std::max(lot.gpus[c] - whole(taken[c]), 0.0);
+      for (size_t c = 0; c < taken.size(); ++c)
+        lot.gpus[c] = std::max(lot.gpus[c] - sold(other, taken[c], gpus_per_node_), 0.0);
     }
     if (d.per_day) {
       const Stream rate = stream(*d.per_day, d.name + " per day");
@@ -156,9 +162,7 @@ SiteDraw SiteFigures::draw(int column, bool failures_come_from_outside, double s
   const auto c = size_t(column);
   const auto share = [c](const Stream& stream) { return std::clamp(stream[c], 0.0, 1.0); };
   SiteDraw site{.gpus_per_node = node_gpus(column, scale)};
-  for (const Lot& lot : lots_)
-    site.arrivals.push_back({lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), scale * lot.gpus[c],
-                             lot.ordered_day.empty() ? 0 : lot.ordered_day[c]});
+  for (const Lot& lot : lots_) site.arrivals.push_back(arrival(lot, c, scale));
   for (const Change& hall : halls_) site.halls.push_back({hall.day[c], hall.amount[c]});
   const double watts = facility_w_per_gpu(column), heat_w = watts / std::max(pue_[c], 1.0);
   for (const Change& step : power_) site.power.push_back({step.day[c], std::max(step.amount[c], 0.0) * 1e6 / watts});
@@ -219,8 +223,12 @@ double SiteFigures::cluster_usd(const Stream& gpu_usd, size_t c) const {
   return gpu_usd[c] + node_usd_[c] + network_usd_[c] + building_usd_per_w_[c] * facility_w_per_gpu(int(c));
 }
 
-double SiteFigures::arrived(const Lot& lot, size_t c, int day) {
-  return arrived_by(Arrival{lot.first_day[c], std::max(lot.first_day[c], lot.last_day[c]), lot.gpus[c]}, day);
+Arrival SiteFigures::arrival(const Lot& lot, size_t c, double scale) const {
+  return {.first_day = lot.first_day[c],
+          .last_day = std::max(lot.first_day[c], lot.last_day[c]),
+          .gpus = scale * lot.gpus[c],
+          .ordered_day = lot.ordered_day.empty() ? 0 : lot.ordered_day[c],
+          .together = gpus_per_node_};
 }
 
 Holding SiteFigures::bought(int column, int day) const {
@@ -230,7 +238,7 @@ Holding SiteFigures::bought(int column, int day) const {
   if (!in_service_.empty()) sum.gpus = in_service_[c];
   if (!in_service_usd_.empty()) sum.usd = sum.gpus * cluster_usd(in_service_usd_, c);
   for (const Lot& lot : lots_) {
-    const double here = arrived(lot, c, day);
+    const double here = arrived_by(arrival(lot, c), day);
     sum.gpus += here;
     sum.usd += here * cluster_usd(lot.usd, c);
   }
@@ -252,7 +260,7 @@ double SiteFigures::delivered_capital_usd(int column, int day) const {
   if (rented_) return 0;
   const auto c = size_t(column);
   double sum = 0;
-  for (const Lot& lot : lots_) sum += cluster_usd(lot.usd, c) * arrived(lot, c, day);
+  for (const Lot& lot : lots_) sum += cluster_usd(lot.usd, c) * arrived_by(arrival(lot, c), day);
   return sum;
 }
 

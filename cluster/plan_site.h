@@ -63,7 +63,7 @@ class SiteFigures {
   double cluster_usd(const Stream& gpu_usd, size_t column) const;
   int node_gpus(int column, double scale) const;
   static double rented_days(const Lot& lot, size_t column, int last_day);
-  static double arrived(const Lot& lot, size_t column, int day);
+  Arrival arrival(const Lot& lot, size_t column, double scale = 1) const;
 
   const Plan& plan_;
   std::string name_;
