@@ -105,8 +105,8 @@ std::unique_ptr<World> open_world() {
   if ((*world)->size() == 1 && launch.size > 1) {
     throw EnvironmentError(fmt::format(
         "started as one of {} processes by {}, but {} finds itself alone: {} lone processes would be measured as if "
-        "each "
-        "were the whole run; use the launcher of the MPI this program was built with, or set FARSCALE_WORLD",
+        "each were the whole run; use a launcher that this MPI answers to (Ubuntu 24.04's MPICH does not answer to its "
+        "own: use Open MPI's there), or set FARSCALE_WORLD",
         launch.size, launch.by, (*world)->library(), launch.size));
   }
   return std::move(*world);

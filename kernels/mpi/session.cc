@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <sstream>
 #include <thread>
 
 #include "kernels/error.h"
@@ -47,11 +49,15 @@ std::string library_version() {
   std::array<char, MPI_MAX_LIBRARY_VERSION_STRING + 1> text{};
   int length = 0;
   MPI_Get_library_version(text.data(), &length);
-  std::string line(text.data(), std::min(static_cast<size_t>(length), std::strcspn(text.data(), "\n,")));
-  for (const auto& [old, now] : {std::pair{" Version:\t", " "}, {" Version:", ""}, {"MPI v", "MPI "}}) {
-    if (const size_t at = line.find(old); at != std::string::npos) line.replace(at, std::strlen(old), now);
+  std::istringstream words(std::string(text.data(), std::strcspn(text.data(), "\n,")));
+  std::string version;
+  for (std::string word; words >> word;) {
+    if (word == "Version:") continue;
+    const bool number = word.size() > 1 && word[0] == 'v' && std::isdigit(static_cast<unsigned char>(word[1])) != 0;
+    if (!version.empty()) version += ' ';
+    version += number ? word.substr(1) : word;
   }
-  return line.substr(0, line.find_last_not_of(" \t") + 1);
+  return version;
 }
 
 }  // namespace
