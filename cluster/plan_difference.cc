@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "cluster/plan_output.h"
 #include "kernels/format.h"
@@ -13,7 +14,11 @@ namespace {
 
 Difference difference_in(const Outcomes& base, const Outcomes& other, Total total) {
   std::vector<double> columns = other[size_t(total)].columns;
-  for (size_t c = 0; c < columns.size(); ++c) columns[c] -= base[size_t(total)].columns[c];
+  constexpr double kRounding = 1e-12;  // of sums in another order
+  for (size_t c = 0; c < columns.size(); ++c) {
+    const double before = base[size_t(total)].columns[c];
+    columns[c] = std::abs(columns[c] - before) <= kRounding * std::abs(before) ? 0 : columns[c] - before;
+  }
   const auto first = columns.begin() + (columns.size() > 1 ? 1 : 0);
   const auto more = std::count_if(first, columns.end(), [](double value) { return value > 0; });
   return {estimate_of(columns), double(more) / double(columns.end() - first)};

@@ -258,7 +258,7 @@ NeedAnswer answer_need(const Plan& plan, const Need& need, const RunOptions& opt
   answer.plan_samples = estimate_of(samples);
   answer.plan_day = estimate_of(day);
   answer.plan_share = share_of(day, [&](double d) { return d < answer.days; });
-  if (answer.feasible_share < 0.95) answer.binding = binding_reason(own, answer, scales, run, machines);
+  if (std::isinf(answer.scale.p95)) answer.binding = binding_reason(own, answer, scales, run, machines);
   answer.one_job = one_job(own, answer, options, machines);
   return answer;
 }

@@ -31,7 +31,7 @@ struct NeedAnswer {
   Estimate gpus;              // in service at the start, delivered and rented: with that scale
   double plan_gpus = 0;       // and in the plan as it is
   Estimate most_samples;      // kept by the date at the largest scale
-  std::string binding;    // what keeps a larger fleet from keeping more; empty when some scale nearly always suffices
+  std::string binding;    // what keeps a larger fleet from keeping more; empty while the range of the scale is finite
   Estimate plan_samples;  // kept by the date as the plan is
   Estimate plan_day;      // when the plan as it is gets there, days after the start; its length when never
   double plan_share = 0;  // of the draws in which it does in time

@@ -29,7 +29,7 @@ std::string verdict(const NeedAnswer& answer, const Plan& plan) {
         "No number of GPUs gives {} with the sites, halls, power and dates of {}: {} times its deliveries "
         "and rentals keep {} by then. What binds is {}.",
         goal, plan.name, format_count(answer.largest_scale), si_range(answer.most_samples, "samples"), answer.binding);
-  if (answer.feasible_share < 0.95)
+  if (std::isinf(answer.gpus.p95))
     return fmt::format(
         "In {} of the draws no number of GPUs gives {} with the sites, halls, power and dates of {}; what "
         "binds is {}.{}",
@@ -50,7 +50,7 @@ std::string one_job_text(const NeedAnswer::OneJob& answer) {
   if (answer.feasible_share < 0.05)
     return label + fmt::format("no number of GPUs would do: one job keeps most at about {}.\n",
                                about_count(answer.best_job_gpus));
-  if (answer.feasible_share < 0.95)
+  if (std::isinf(answer.gpus.p95))
     return label + fmt::format("no number of GPUs would do in {} of the draws: one job keeps most at about {}.\n",
                                percent_text(1 - answer.feasible_share), about_count(answer.best_job_gpus));
   return label + fmt::format("{} would do.\n", gpus_text(answer.gpus));
