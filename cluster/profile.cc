@@ -116,9 +116,19 @@ class Profiler {
       } else if (group == GroupName::kReplica) {
         replicas_.push_back(int(price));  // one after each bucket, in the same order
       } else {
-        profile_.collectives.push_back({price, double(one.count), one.blocking, one.pass});
+        add_beside_stream({price, double(one.count), one.blocking, one.pass});
       }
     }
+  }
+
+  // Equal ones of a pass are one with their count: every draw walks through the list.
+  void add_beside_stream(const CollectiveProfile& one) {
+    for (CollectiveProfile& known : profile_.collectives) {
+      if (known.price != one.price || known.blocking != one.blocking || known.pass != one.pass) continue;
+      known.count += one.count;
+      return;
+    }
+    profile_.collectives.push_back(one);
   }
 
   void price_buckets() {

@@ -129,5 +129,17 @@ TEST(Selene, PublishedStepsAreInsideTheRange) {
   EXPECT_LT(errors / 8, 0.10);
 }
 
+// A recomputed block runs its forward collectives once more: tensor parallel layers wait for six in place of four.
+TEST(Selene, RecomputationPaysForItsCollectives) {
+  const auto exposed_s = [](const char* layout) {
+    return predict(load_workload("gpt3-175b"), load_hardware("a100-80gb"), 8,
+                   {.layout = layout, .draws = 100, .ignore_memory = true})
+        .breakdown_s.exposed_comm;
+  };
+  const double kept_s = exposed_s("tp=8 ckpt=0"), recomputed_s = exposed_s("tp=8 ckpt=1");
+  EXPECT_GT(recomputed_s / kept_s, 1.35);
+  EXPECT_LT(recomputed_s / kept_s, 1.55);
+}
+
 }  // namespace
 }  // namespace farscale

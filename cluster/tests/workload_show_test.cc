@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 
 #include <CLI/CLI.hpp>
+#include <cstdio>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "cluster/commands.h"
@@ -107,6 +109,15 @@ TEST(WorkloadShow, WrongInputIsRefused) {
   EXPECT_THROW(show({"resnet50", "--fusion", "half"}), CLI::ParseError);
   EXPECT_THROW(show({"resnet50", "--batch", "0"}), CLI::ParseError);
   EXPECT_THROW(show({"resnet50", "--hardware", "h1000"}), InputError);
+}
+
+TEST(WorkloadShow, FrozenNetworksHaveNoBuckets) {
+  const std::string path = testing::TempDir() + "/frozen.toml";
+  std::ofstream(path) << "name = \"frozen\"\nprovenance = \"proxy\"\nsources = [\"test\"]\n[inputs]\nheight = 8\n"
+                         "width = 8\n[[layer]]\nid = \"a\"\nop = \"conv\"\nout = 8\nfrozen = true\n";
+  const std::string text = show({path});
+  std::remove(path.c_str());
+  EXPECT_THAT(text, testing::HasSubstr("no gradient buckets: nothing here is trained"));
 }
 
 TEST(WorkloadShow, TextSaysTheSame) {
