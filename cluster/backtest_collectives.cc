@@ -181,6 +181,12 @@ void note_nodes(const std::vector<Guess>& guesses, BacktestReport& report) {
 
 void backtest_collectives(const CsvTable& table, const BacktestOptions& options, BacktestReport& report) {
   std::vector<Curve> curves = read_curves(table, &report.notes);
+  const LeaveOut& left_out = options.leave_out;
+  if (left_out.hardware || left_out.workload || left_out.later) {
+    report.notes.push_back(
+        "collectives: --leave-out is of steps; a network is predicted from smaller curves of it and from single "
+        "domains of the same GPU, whoever measured them");
+  }
   if (options.background) add_background(curves);
   std::vector<Guess> guesses;
   for (const Curve& curve : curves) guess_sizes(curve, guesses);

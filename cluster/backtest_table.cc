@@ -79,15 +79,17 @@ std::string_view name(TableClass kind) {
 
 std::string normalised_hardware(const std::string& text) {
   std::string all = upper(text);
-  constexpr const char* kFamilies[] = {"GB300",  "GB200",  "B300", "B200", "H200", "H100", "H800",
-                                       "H20",    "GH200",  "A100", "A800", "V100", "A30",  "MI355X",
-                                       "MI325X", "MI300X", "L40S", "TPU",  "P100"};
+  // A name that holds another stands before it.
+  constexpr const char* kFamilies[] = {"GB300",  "GB200",  "GH200", "B300", "B200", "H200", "H100",
+                                       "H800",   "H20",    "A100",  "A800", "V100", "A30",  "MI355X",
+                                       "MI325X", "MI300X", "L40S",  "TPU",  "P100"};
   std::string family;
   for (const char* candidate : kFamilies) {
     if (family.empty() && all.find(candidate) != std::string::npos) family = candidate;
   }
   if (family.empty()) return all;
-  const bool pcie = all.find("PCIE") != std::string::npos || family == "A30";
+  const bool pcie = all.find("PCIE") != std::string::npos || all.find("NVL ") != std::string::npos ||
+                    all.ends_with("NVL") || family == "A30" || family == "L40S";
   return fmt::format("{} {} {}", family, pcie ? "PCIe" : "SXM", number_before(all, "GB"));
 }
 

@@ -83,6 +83,7 @@ void describe_workloads(std::vector<ScalingRow>& rows, std::vector<std::string>&
     auto found = known.find(row.graph);
     if (found == known.end()) found = known.emplace(row.graph, describe(row)).first;
     if (found->second) {
+      row.workload.replace(0, row.graph.size(), found->second->source);  // however it is spelt
       row.launches = found->second->launches;
       row.gradient_bytes = found->second->gradient_bytes;
     }

@@ -243,9 +243,13 @@ Learned learn(const Steps& steps) {
 std::vector<PublishedStep> published_steps(const std::vector<ScalingRow>& rows) {
   using Key = std::tuple<std::string, std::string, int64_t, int64_t>;
   std::map<Key, std::vector<double>> alike;
+  std::map<std::string, std::string> known_gpus, known_networks;  // names already looked up
   for (const ScalingRow& row : rows) {
-    const std::string hardware = shipped_hardware_like(row.hardware);
-    const std::string workload = shipped_workload_like(row.graph);
+    const auto [gpu, new_gpu] = known_gpus.try_emplace(row.hardware);
+    if (new_gpu) gpu->second = shipped_hardware_like(row.hardware);
+    const auto [network, new_network] = known_networks.try_emplace(row.graph);
+    if (new_network) network->second = shipped_workload_like(row.graph);
+    const std::string &hardware = gpu->second, &workload = network->second;
     const double samples = row.samples_per_gpu();
     if (row.kind != TableClass::kVision || hardware.empty() || workload.empty()) continue;
     if (samples < 1 || samples != std::floor(samples)) continue;

@@ -89,6 +89,24 @@ TEST(Backtest, LeavingTheWorkloadOutStillPredicts) {
   for (const BacktestRow& row : report.rows) EXPECT_LT(std::abs(row.error()), 0.25);
 }
 
+// One series, known at one large batch: the floor under the small one is what the layer graph says.
+TEST(Backtest, MoreKernelsAndMoreGradientsAreAHigherFloor) {
+  const auto predicted = [](double launches, double gradient_bytes) {
+    std::vector<ScalingRow> rows = rows_of(
+        fmt::format("{0}s,H100,8,IB,8,net,bf16,1600,dp=8,0.2,x\ns,H100,8,IB,64,net,bf16,320,dp=64,0.02,x\n", kHeader));
+    for (ScalingRow& row : rows) row.launches = launches, row.gradient_bytes = gradient_bytes;
+    BacktestReport report;
+    backtest_steps(rows, {}, report);
+    return report.rows.at(0);
+  };
+  const BacktestRow few = predicted(200, 1e8), many = predicted(2000, 1e8), large = predicted(200, 1e9);
+  EXPECT_GT(few.predicted_s, 5e-3);  // the work alone
+  EXPECT_NEAR(many.predicted_s - few.predicted_s, 1800 * 9e-6, 6e-3);
+  EXPECT_NEAR(large.predicted_s - few.predicted_s, 9e8 * 15e-12, 5e-3);
+  const BacktestRow nobody = predicted(0, 0);
+  EXPECT_GT(nobody.high_s / nobody.low_s, few.high_s / few.low_s);  // a network that nobody described is less sure
+}
+
 TEST(Backtest, SummaryCountsAndCovers) {
   std::vector<BacktestRow> rows(4);
   for (size_t i = 0; i < rows.size(); ++i) {
@@ -114,6 +132,8 @@ TEST(Backtest, SummaryCountsAndCovers) {
 TEST(Backtest, HardwareNamesMeet) {
   EXPECT_EQ(normalised_hardware("NVIDIA A100-SXM4-80GB (400W)"), normalised_hardware("A100-SXM-80GB"));
   EXPECT_NE(normalised_hardware("NVIDIA A100-PCIe-80GB"), normalised_hardware("NVIDIA A100-SXM-80GB"));
+  EXPECT_EQ(normalised_hardware("NVIDIA GH200 96GB"), "GH200 SXM 96") << "not an H200";
+  EXPECT_EQ(normalised_hardware("NVIDIA H100 NVL"), normalised_hardware("NVIDIA H100-PCIe"));
 }
 
 std::string output_of(std::vector<std::string> arguments) {
@@ -132,6 +152,17 @@ std::string output_of(std::vector<std::string> arguments) {
   }
   std::fflush(stdout);
   return testing::internal::GetCapturedStdout();
+}
+
+TEST(Workloads, AreOneHoweverTheyAreSpelt) {
+  std::vector<ScalingRow> rows(3);
+  rows[0].graph = rows[0].workload = "resnet50";
+  rows[1].graph = rows[1].workload = "ResNet-50";
+  rows[2].graph = "Llama 3.1 8B", rows[2].workload = "Llama 3.1 8B 8192 BF16";
+  std::vector<std::string> notes;
+  describe_workloads(rows, notes);
+  EXPECT_EQ(rows[0].workload, rows[1].workload);
+  EXPECT_EQ(rows[2].workload, "llama3-8b 8192 BF16");
 }
 
 TEST(Contract, PredictJson) {
@@ -155,7 +186,9 @@ TEST(Contract, PredictJson) {
 TEST(Contract, BacktestJson) {
   const std::string path = testing::TempDir() + "/scaling.csv";
   std::ofstream(path) << table();
-  const auto document = nlohmann::json::parse(output_of({"backtest", path, "--json", "--no-background"}));
+  const auto document = nlohmann::json::parse(
+      output_of({"backtest", "--leave-out", "hardware,workload", path, "--json", "--no-background"}));
+  EXPECT_THROW(output_of({"backtest", path, "--leave-out", "hardware,network"}), CLI::ValidationError);
   for (const char* key : {"series", "gpus", "fitted_on_gpus", "measured_s", "predicted_s", "low_s", "high_s", "error",
                           "baseline_linear_error"}) {
     EXPECT_TRUE(document.at("rows").at(0).contains(key)) << key;
@@ -253,6 +286,17 @@ TEST(Backtest, AnUnknownWorkloadFallsBackAndSaysSo) {
   EXPECT_THAT(report.notes, testing::Contains(testing::HasSubstr("nobody described net")));
 }
 
+TEST(Backtest, NetworksThatNobodyDescribedAreStillPredicted) {
+  BacktestReport report;  // rows as they are read have no graphs yet
+  backtest_steps(read_scaling_rows(read_csv(published("vision_scaling.csv"))), {.leave_out = {.workload = true}},
+                 report);
+  const BacktestSummary all = summarise(groups_of(report).front().rows);
+  EXPECT_GT(all.rows, 100u);
+  EXPECT_LT(all.median_abs_error, 0.05);
+  EXPECT_LT(all.p90_abs_error, 0.2);
+  EXPECT_GT(all.coverage90, 0.85);
+}
+
 TEST(Backtest, WorkloadsAreFoundByNameAndByFile) {
   EXPECT_EQ(shipped_workload_like("Llama 3.1 8B"), "llama3-8b");
   EXPECT_EQ(shipped_workload_like("GPT-3 175B"), "gpt3-175b");
@@ -267,6 +311,8 @@ TEST(Backtest, WorkloadsAreFoundByNameAndByFile) {
   describe_workloads(rows, notes);
   EXPECT_NEAR(rows[0].gradient_bytes, 102228128, 1);  // 25,557,032 parameters of 4 bytes
   EXPECT_EQ(rows[0].gradient_bytes, rows[1].gradient_bytes);
+  EXPECT_GT(rows[0].launches, 300);  // 53 convolutions, a norm and an activation each, forward and backward
+  EXPECT_LT(rows[0].launches, 500);
 }
 
 TEST(Backtest, AMissingColumnIsNamedWithTheNearest) {
