@@ -50,10 +50,10 @@ void add_placement_notes(std::vector<std::string>& notes, const Machine::Data& m
                          int64_t gpus) {
   const int64_t used = used_domain(machine, choice.layout);
   if (used < machine.scale_up_domain && gpus > used) {
-    notes.push_back(
-        fmt::format("{}: {} of the {} GPUs of a scale-up domain are used, so that no tensor, context or expert group "
-                    "straddles two; the others are not counted",
-                    choice.str(), used, machine.scale_up_domain));
+    notes.push_back(fmt::format(
+        "{}: {} of the {} GPUs of a scale-up domain are used, so that no tensor, context, expert or shard group "
+        "straddles two; the others are not counted",
+        choice.str(), used, machine.scale_up_domain));
   }
   if (const int64_t known = known_ranks(machine); machine.generation.empty() && gpus > known) {
     notes.push_back(fmt::format("{}: nobody measured its collectives on more than {} {}: ranges widen beyond",

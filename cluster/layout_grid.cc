@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "cluster/timeline.h"
 #include "kernels/error.h"
 
 namespace farscale {
@@ -45,17 +44,19 @@ Splits splits_of(const Workload& workload, const Machine::Data& machine) {
           .expert = allowed(powers(kMostExpert), [](int64_t parts) { return Layout{.dp = parts, .ep = parts}; })};
 }
 
-// Ranks that HSDP shards over: whole domains, four times as many each time.
+// Ranks that HSDP shards over: as many as fit a domain, four times as many each time.
 std::vector<int64_t> shards_of(const Machine::Data& machine, const Layout& layout) {
+  const int64_t data = layout.dp * layout.cp;
+  int64_t shard = std::clamp<int64_t>(machine.scale_up_domain / layout.tp, 2, data);
+  while (data % shard != 0) --shard;
   std::vector<int64_t> shards;
-  for (int64_t shard = std::max<int64_t>(2, used_domain(machine, layout) / layout.tp); shard < layout.dp * layout.cp;
-       shard *= 4) {
-    if (layout.dp * layout.cp % shard == 0) shards.push_back(shard);
+  for (; shard > 1 && shard < data; shard *= 4) {
+    if (data % shard == 0) shards.push_back(shard);
   }
   return shards;
 }
 
-// The layout with every stage of sharding.
+// The layout with every stage of sharding; in groups, the optimizer's state alone (ZeRO 1) or all (HSDP).
 void add_sharded(const Machine::Data& machine, Layout layout, std::vector<Layout>& all) {
   all.push_back(layout);
   if (layout.dp * layout.cp == 1) return;
@@ -65,7 +66,10 @@ void add_sharded(const Machine::Data& machine, Layout layout, std::vector<Layout
   }
   for (const int64_t shard : shards_of(machine, layout)) {
     layout.hsdp_shard = shard;
-    all.push_back(layout);
+    for (const int stage : {1, 3}) {
+      layout.zero_stage = stage;
+      all.push_back(layout);
+    }
   }
 }
 

@@ -159,15 +159,16 @@ std::vector<Candidate> Predictor::search(int64_t gpus) {
   return all;
 }
 
-// Chunks for every pipeline that would be fastest without its bubble, other buckets for the best layouts. All are
-// sorted by speed, before and after.
+// Chunks for every pipeline that would be fastest if they did nothing but divide its bubble, other buckets for the best
+// layouts. All are sorted by speed, before and after.
 void Predictor::refine(std::vector<Candidate>& all, int64_t gpus) {
   const double best = all.front().samples_per_s;
   for (size_t i = 0, known = all.size(); i < known && all[i].samples_per_s > 0; ++i) {
     const Candidate base = all[i];
     const Layout& layout = base.choice.layout;
-    const double without = base.samples_per_s * base.step_time_s / (base.step_time_s - base.parts.bubble);
-    if (layout.pp == 1 || layout.accumulation % layout.pp != 0 || without < best) continue;
+    const double shorter_s = base.step_time_s - base.parts.bubble * (1 - 1 / double(std::end(kChunks)[-1]));
+    if (layout.pp == 1 || layout.accumulation % layout.pp != 0) continue;
+    if (base.samples_per_s * base.step_time_s / shorter_s < best) continue;
     for (const int64_t chunks : kChunks) {
       Choice chunked = base.choice;
       chunked.layout.interleave = chunks;

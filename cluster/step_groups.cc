@@ -6,14 +6,20 @@
 namespace farscale {
 
 int64_t used_domain(const Machine::Data& machine, const Layout& layout) {
-  const int64_t domain = machine.scale_up_domain;
+  const int64_t domain = std::max<int64_t>(1, machine.scale_up_domain);
   int64_t used = 1;
-  for (const int64_t ranks : {layout.tp, layout.cp, layout.ep}) {
-    int64_t inside = std::min(ranks, std::max<int64_t>(1, domain / used));
+  // `ranks` times as many: all of them in the domain, or as many as it takes of equal parts.
+  const auto fits = [&](int64_t ranks) {
+    int64_t inside = std::min(ranks, domain / used);
     while (ranks % inside != 0) --inside;
     used *= inside;
-    if (inside < ranks) return used;  // the group spans whole domains of so many
+    return inside == ranks;
+  };
+  for (const int64_t ranks : {layout.tp, layout.cp, layout.ep}) {
+    if (!fits(ranks)) return used;
   }
+  const int64_t shard = layout.hsdp_shard * layout.tp;
+  if (shard > 0 && shard % used == 0 && !fits(shard / used)) return used;
   return domain - domain % used;
 }
 

@@ -101,8 +101,8 @@ struct StepTimes {
   StepTimes operator*(double factor) const;
 };
 
-// GPUs of a scale-up domain that a layout uses: as many as tensor, context and expert groups (in this order of
-// nearness) fill without straddling: 64 of 72 for tensor groups of 16.
+// GPUs of a scale-up domain that a layout uses: as many as tensor, context, expert and shard groups (in this
+// order of nearness) fill without straddling: 64 of 72 for tensor groups of 16.
 int64_t used_domain(const Machine::Data& machine, const Layout& layout);
 
 // Groups of a layout on a machine. Ranks are numbered tensor first, then context, data and pipeline (Megatron-Core's

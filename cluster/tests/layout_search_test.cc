@@ -98,6 +98,17 @@ TEST_F(Search, MoreGpusNeverRaiseTheRateOfOne) {
   }
 }
 
+// 72 GPUs of a rack divide no power of two: shards take 64 of them, and growing costs no cliff.
+TEST_F(Search, ShardsFitDomainsOfAnySize) {
+  Predictor predictor(load_workload("llama3-8b"), load_hardware("gb200-nvl72"), options_);
+  const auto rate = [&](int64_t gpus) { return predictor.candidates(gpus).front().samples_per_s / double(gpus); };
+  EXPECT_GT(rate(1024), 0.9 * rate(64));
+  EXPECT_THAT(predictor.candidates(1024), testing::Contains(testing::ResultOf(
+                                              [](const Candidate& one) { return one.choice.layout.hsdp_shard; }, 64)));
+  EXPECT_THAT(predict(load_workload("llama3-8b"), load_hardware("gb200-nvl72"), 1024, options_).warnings,
+              testing::Contains(testing::HasSubstr("64 of the 72")));
+}
+
 TEST_F(Search, LongSequencesTryContextParallelism) {
   Predictor predictor(load_workload("llama3-8b"), machine_, options_);
   bool context = false;

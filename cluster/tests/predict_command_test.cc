@@ -58,6 +58,11 @@ TEST(PredictCommand, NothingIsIgnored) {
   }
 }
 
+// Behind the rate stands the share of the peak, with its range too.
+TEST(PredictCommand, MfuHasARange) {
+  EXPECT_THAT(with({}), testing::ContainsRegex("/s\\) +[0-9.]+ % \\([0-9.]+ % … [0-9.]+ %\\) "));
+}
+
 TEST(PredictCommand, SlowRatesAreNoMetres) {
   const std::string slow = predicted({"--workload", "gpt3-175b", "--hardware", "v100", "--layout", "dp=1",
                                       "--ignore-memory", "--draws", "20", "--gpus", "1"});

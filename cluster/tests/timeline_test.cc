@@ -253,6 +253,9 @@ TEST(Groups, FillDomainsWhole) {
   EXPECT_EQ(used_domain(rack, {.tp = 8, .cp = 2}), 64);
   EXPECT_EQ(used_domain(rack, {.dp = 64, .ep = 64}), 64);
   EXPECT_EQ(used_domain(rack, {.dp = 256, .ep = 256}), 64);  // four domains, 64 ranks in each
+  EXPECT_EQ(used_domain(rack, {.dp = 1024, .zero_stage = 3, .hsdp_shard = 64}), 64);
+  EXPECT_EQ(used_domain(rack, {.dp = 1024, .tp = 2, .zero_stage = 3, .hsdp_shard = 128}), 64);
+  EXPECT_EQ(used_domain(rack, {.dp = 144, .zero_stage = 3, .hsdp_shard = 72}), 72);
   EXPECT_EQ(used_domain(node, {.tp = 3}), 6);
   EXPECT_EQ(used_domain(node, {.tp = 16}), 8);
   const StepGroups groups = step_groups(rack, {.dp = 64, .tp = 8, .cp = 16});
