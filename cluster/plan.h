@@ -68,7 +68,7 @@ struct Site {
   Pipeline pipeline;
   std::optional<Quantity> in_service;   // GPUs that train at the plan's start
   std::optional<Quantity> usd_per_gpu;  // paid for each of them; that of the hardware's first delivery when not given
-  std::string where;                   // "plans/x.toml:12"
+  std::string where;                    // "plans/x.toml:12"
 };
 
 // GPUs bought: all on `first`, or evenly from `first` to `last`.
@@ -78,8 +78,8 @@ struct Delivery {
   Quantity gpus;                       // with a budget: what it buys at the medians
   std::optional<Quantity> budget_usd;  // spent at the GPU's vendor; then gpus = budget_usd / usd_per_gpu
   std::optional<size_t> less;          // then gpus are the total of both: this one brings what that one leaves of it
-  std::optional<PlanDate> ordered;    // with a lead time: `first` is then their sum, by the medians
-  std::optional<Quantity> lead_days;  // from the order to the first delivery
+  std::optional<PlanDate> ordered;     // with a lead time: `first` is then their sum, by the medians
+  std::optional<Quantity> lead_days;   // from the order to the first delivery
   PlanDate first;
   std::optional<PlanDate> last;
   std::optional<Quantity> per_day;  // instead of `last`: GPUs a day from `first` on
@@ -132,13 +132,13 @@ struct StatePower {
   Quantity racked, burn_in, repair, spare;
 };
 
-// What a cluster costs beside its GPUs. Together with Prices::vendor_share one of the two says it all.
+// What a cluster costs beside its GPUs. Together with PlanPrices::vendor_share one of the two says it all.
 struct ClusterParts {
   Quantity node_usd_per_gpu, network_usd_per_gpu;
   Quantity building_usd_per_mw;  // of facility power at training load
 };
 
-struct Prices {
+struct PlanPrices {
   Quantity vendor_share;  // of a cluster's cost that goes to the GPU's vendor; the rest is building, power, cooling
   std::optional<ClusterParts> parts;  // instead of the share
   Quantity usd_per_kwh;
@@ -158,7 +158,7 @@ struct Plan {
   std::vector<Job> jobs;  // by priority
   StatePower state_power;
   FailureModel failures;
-  Prices prices;
+  PlanPrices prices;
   std::vector<std::string> notes;
   std::vector<EvidenceLine> evidence;  // one line a figure, in file order
 

@@ -12,7 +12,7 @@
 namespace farscale {
 namespace {
 
-Difference difference_in(const Outcomes& base, const Outcomes& other, Total total) {
+TotalDifference difference_in(const Outcomes& base, const Outcomes& other, Total total) {
   std::vector<double> columns = other[size_t(total)].columns;
   constexpr double kRounding = 1e-12;  // of sums in another order
   for (size_t c = 0; c < columns.size(); ++c) {
@@ -50,7 +50,7 @@ PartDifferences part_differences(const std::vector<Part>& base, const std::vecto
   return parts;
 }
 
-std::string difference_text(const Difference& difference, bool has_draws) {
+std::string difference_text(const TotalDifference& difference, bool has_draws) {
   std::string text = si_range(difference.more);
   if (has_draws) text += fmt::format(", more in {:.0f} %", 100 * difference.share_more);
   return text;

@@ -15,14 +15,14 @@ inline constexpr std::array kCompared = {Total::kSamples,       Total::kServiceG
                                          Total::kCostUsd,       Total::kWrittenOffUsd};
 
 // More in the other plan than in the base, draw by draw.
-struct Difference {
+struct TotalDifference {
   Estimate more;
   double share_more = 0;  // of the draws
 };
 
 struct PartDifference {
   std::string name;
-  std::array<Difference, kCompared.size()> totals;
+  std::array<TotalDifference, kCompared.size()> totals;
 };
 
 // Parts of one plan alone have nothing to be held against: they are named.

@@ -31,7 +31,7 @@ void visit_shared(Plan& plan, const Visit& visit) {
   visit("burn-in power", plan.state_power.burn_in);
   visit("repair power", plan.state_power.repair);
   visit("spare power", plan.state_power.spare);
-  Prices& prices = plan.prices;
+  PlanPrices& prices = plan.prices;
   if (prices.parts) {
     visit("node price", prices.parts->node_usd_per_gpu);
     visit("network price", prices.parts->network_usd_per_gpu);

@@ -198,10 +198,11 @@ StatePower PlanReader::read_state_power(const MaybeTable& table) {
           .spare = read("spare", assumed_quantity(0.2, 0.3, 0.5, "hot spares idle"))};
 }
 
-Prices PlanReader::read_prices(const MaybeTable& table) {
-  Prices prices{.vendor_share = assumed_quantity(0.6, 0.667, 0.8, "share of a cluster's cost that is the GPU vendor's"),
-                .usd_per_kwh = assumed_quantity(0.04, 0.07, 0.1, "industrial contracts in the United States"),
-                .lifetime_years = assumed_quantity(3, 4, 6, "usual depreciation of servers")};
+PlanPrices PlanReader::read_prices(const MaybeTable& table) {
+  PlanPrices prices{
+      .vendor_share = assumed_quantity(0.6, 0.667, 0.8, "share of a cluster's cost that is the GPU vendor's"),
+      .usd_per_kwh = assumed_quantity(0.04, 0.07, 0.1, "industrial contracts in the United States"),
+      .lifetime_years = assumed_quantity(3, 4, 6, "usual depreciation of servers")};
   const auto read = [&](std::string_view key, Range range, std::string_view unit, Quantity& quantity) {
     quantity = figure(table, key, range, "prices", unit, quantity);
   };
@@ -212,7 +213,7 @@ Prices PlanReader::read_prices(const MaybeTable& table) {
   return prices;
 }
 
-void PlanReader::read_parts(const TomlTable& table, Prices& prices) {
+void PlanReader::read_parts(const TomlTable& table, PlanPrices& prices) {
   if (!table.has("node_usd_per_gpu") && !table.has("network_usd_per_gpu") && !table.has("building_usd_per_mw")) return;
   if (table.has("vendor_share"))
     table.fail("vendor_share",

@@ -16,9 +16,9 @@ std::string plan_text(const PlanReport& report, bool with_evidence);
 std::string summary_text(const std::vector<PlanReport>& reports);
 // Each plan against the first: the difference of totals with its range over common random numbers.
 std::string difference_text(const std::vector<PlanReport>& reports);
-// {"plans":[{"name","timeline":[…],"by_day":{…},"totals":{…},"answers":{…},"evidence":[…]}],"differences":[…]}, estimates
-// as {"p05","p50","p95"}; differences to the first plan when there are several.
-// `answers`, when not empty, has one entry a report.
+// {"plans":[{"name","timeline":[…],"by_day":{…},"totals":{…},"answers":{…},"evidence":[…]}],"differences":[…]},
+// estimates as {"p05","p50","p95"}; differences to the first plan when there are several. `answers`, when not empty,
+// has one entry a report.
 std::string plans_json(const std::vector<PlanReport>& reports, const std::vector<PlanAnswers>& answers = {});
 
 // Sentences on job size: what one job delivers, where more GPUs deliver less, how the fleet is split.

@@ -35,8 +35,8 @@ class PlanReader {
   FailureModel failures_of_hardware() const;
   FailureModel read_failures(const MaybeTable& table);
   StatePower read_state_power(const MaybeTable& table);
-  Prices read_prices(const MaybeTable& table);
-  void read_parts(const TomlTable& table, Prices& prices);
+  PlanPrices read_prices(const MaybeTable& table);
+  void read_parts(const TomlTable& table, PlanPrices& prices);
 
   void read_site(const TomlTable& table, const MaybeTable& pipeline);
   void read_building(const TomlTable& table, const std::string& owner, const MaybeTable& pipeline, Site& site);

@@ -39,7 +39,7 @@ SiteFigures::SiteFigures(const Plan& plan, size_t site_index, const Quantity& no
 }
 
 void SiteFigures::read_prices(const Site& site) {
-  const Prices& prices = plan_.prices;
+  const PlanPrices& prices = plan_.prices;
   vendor_share_ = stream(prices.vendor_share, "vendor share");
   usd_per_kwh_ = stream(prices.usd_per_kwh, "energy price");
   lifetime_days_ = stream(prices.lifetime_years, "lifetime");

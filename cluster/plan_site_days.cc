@@ -56,8 +56,8 @@ const SiteDay& SiteColumn::step(int day) {
   return state;
 }
 
-// Jobs with a budget first, by priority; what they leave trains the plan's workload. No job is made larger than the size
-// at which it delivers most.
+// Jobs with a budget first, by priority; what they leave trains the plan's workload. No job is made larger than the
+// size at which it delivers most.
 void SiteColumn::share_out(double in_service) {
   shares_.clear();
   double left = in_service * (1 - std::clamp(run_.spare_share(column_), 0.0, 0.5));

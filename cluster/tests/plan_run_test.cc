@@ -90,7 +90,7 @@ TEST(PlanRun, BeyondTheBestSizeTheFleetIsSplit) {
   EXPECT_FALSE(small.sites[0].job.peak_inside);
   EXPECT_NEAR(small.sites[0].job.delivered_per_s.p50, 16384 * 10 * 0.827, 16384 * 10 * 0.002);
   EXPECT_NEAR(small.sites[0].job.linear_goodput, 0.820, 0.002);  // Meta's form: close here
-  EXPECT_LT(one.sites[0].job.linear_goodput, 0.1);  // and of no use at a job's best size already
+  EXPECT_LT(one.sites[0].job.linear_goodput, 0.1);               // and of no use at a job's best size already
 }
 
 TEST(PlanRun, NoMoreJobsThanNodes) {
@@ -262,7 +262,8 @@ TEST(PlanText, TablesSayWhatAManagerNeeds) {
   EXPECT_THAT(mixed, testing::AllOf(testing::HasSubstr("trains "), testing::HasSubstr("w-2"),
                                     testing::HasSubstr("are not comparable")));
   EXPECT_THAT(difference_text({a, b}), testing::HasSubstr("6.00 k, more in 100 %"));  // 200 GPUs for 30 days
-  EXPECT_THAT(plan_text(a, true), testing::HasSubstr("waits, in the run of medians, for: hall 2024-06-01 to 2024-06-30"));
+  EXPECT_THAT(plan_text(a, true),
+              testing::HasSubstr("waits, in the run of medians, for: hall 2024-06-01 to 2024-06-30"));
 }
 
 TEST(PlanQuestions, BudgetByHand) {
