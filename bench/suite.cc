@@ -105,7 +105,8 @@ void check_scaling(const TomlTable& table, const GemmEntry& entry) {
     return std::find_first_of(entry.types.begin(), entry.types.end(), types.begin(), types.end()) != entry.types.end();
   };
   const bool fp8 = has({NumberType::kFp8E4M3, NumberType::kFp8E5M2});
-  if (entry.scaling == Scaling::kTensor && !fp8) table.fail("scaling", "only fp8 types are scaled by tensor");
+  const bool fp8_only = entry.scaling != Scaling::kNone && entry.scaling != Scaling::kBlock;
+  if (fp8_only && !fp8) table.fail("scaling", fmt::format("only fp8 types are scaled by {}", name(entry.scaling)));
   if (entry.scaling == Scaling::kBlock && !fp8 && !has({NumberType::kFp4})) {
     table.fail("scaling", "only fp8 and fp4 types are scaled by block");
   }

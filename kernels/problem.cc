@@ -89,7 +89,7 @@ void GemmProblem::validate() const {
   const bool fp8 = type == NumberType::kFp8E4M3 || type == NumberType::kFp8E5M2;
   const bool fp4 = type == NumberType::kFp4;
   require(scaling == Scaling::kNone || fp8 || (fp4 && scaling == Scaling::kBlock), name(),
-          "scaling only for fp8 (tensor, block) and fp4 (block)");
+          "scaling only for fp8 (tensor, block, block128, row) and fp4 (block)");
   require(!fast_accumulation || fp8, name(), "fast accumulation only for fp8");
 }
 
@@ -166,7 +166,7 @@ std::string_view name(Epilogue epilogue) {
 }
 
 std::string_view name(Scaling scaling) {
-  constexpr std::array<std::string_view, kScalings.size()> names = {"none", "tensor", "block"};
+  constexpr std::array<std::string_view, kScalings.size()> names = {"none", "tensor", "block", "block128", "row"};
   return names[static_cast<size_t>(scaling)];
 }
 

@@ -16,10 +16,16 @@ namespace farscale {
 enum class Epilogue : uint8_t { kNone, kBias, kBiasRelu, kBiasGelu };
 inline constexpr std::array kEpilogues = {Epilogue::kNone, Epilogue::kBias, Epilogue::kBiasRelu, Epilogue::kBiasGelu};
 
-// How operands of 8 and 4 bits are scaled: one fp32 factor a tensor, or one factor a block along k as the GPU's block
-// formats have it (OCP Microscaling 1.0: 32 elements and a power of two; NVIDIA's fp4: 16 elements and an e4m3).
-enum class Scaling : uint8_t { kNone, kTensor, kBlock };
-inline constexpr std::array kScalings = {Scaling::kNone, Scaling::kTensor, Scaling::kBlock};
+// How operands of 8 and 4 bits are scaled:
+//   tensor    one fp32 factor a tensor
+//   block     one factor a block along k as the GPU's block formats have it (OCP Microscaling 1.0: 32 elements and a
+//   power
+//             of two; NVIDIA's fp4: 16 elements and an e4m3)
+//   block128  one fp32 factor for 128 elements along k of A, and for 128 x 128 of B (DeepSeek-V3, arXiv 2412.19437)
+//   row       one fp32 factor a row of A and a column of B
+enum class Scaling : uint8_t { kNone, kTensor, kBlock, kBlock128, kRow };
+inline constexpr std::array kScalings = {Scaling::kNone, Scaling::kTensor, Scaling::kBlock, Scaling::kBlock128,
+                                         Scaling::kRow};
 
 // C[b] = epilogue(op(A[b]) * op(B[b])) for b < batch, with A m x k, B k x n, C m x n.
 struct GemmProblem {
@@ -31,7 +37,7 @@ struct GemmProblem {
   bool transpose_a = false;
   bool transpose_b = false;
   Epilogue epilogue = Epilogue::kNone;
-  Scaling scaling = Scaling::kNone;  // fp8: kTensor or kBlock; fp4: kBlock; every other type: kNone
+  Scaling scaling = Scaling::kNone;  // fp8: any; fp4: kBlock; every other type: kNone
   bool fast_accumulation = false;    // fp8: sums kept in the tensor core's own precision
 
   double flops() const { return 2.0 * double(m) * double(n) * double(k) * double(batch); }

@@ -10,6 +10,11 @@
 namespace farscale::cuda {
 namespace {
 
+// cublasLtMatmulTile_t, whose names are in cublasLt.h alone: CMakeLists.txt takes them from there.
+constexpr std::pair<int, const char*> kTiles[] = {
+#include "kernels/cuda/cublas_tiles.inc"
+};
+
 using Opened = Maybe<std::shared_ptr<const Blas>>;
 
 constexpr const char* kInstall =
@@ -113,15 +118,9 @@ AlgorithmFacts facts_of(const Blas& blas, const cublasLtMatmulAlgo_t& algorithm)
 }
 
 std::string tile_name(int tile) {
-  // cublasLtMatmulTile_t 1 to 35, in the order of cublasLt.h.
-  static constexpr std::array kNames = {"8x8",     "8x16",    "16x8",    "8x32",    "16x16",  "32x8",    "8x64",
-                                        "16x32",   "32x16",   "64x8",    "32x32",   "32x64",  "64x32",   "32x128",
-                                        "64x64",   "128x32",  "64x128",  "128x64",  "64x256", "128x128", "256x64",
-                                        "64x512",  "128x256", "256x128", "512x64",  "64x96",  "96x64",   "96x128",
-                                        "128x160", "160x128", "192x128", "128x192", "128x96", "32x256",  "256x32"};
-  static_assert(CUBLASLT_MATMUL_TILE_8x8 == 1 && CUBLASLT_MATMUL_TILE_128x256 == 23 &&
-                CUBLASLT_MATMUL_TILE_256x32 == kNames.size());
-  if (tile >= 1 && tile <= static_cast<int>(kNames.size())) return kNames[static_cast<size_t>(tile - 1)];
+  for (const auto& [number, name] : kTiles) {
+    if (number == tile) return name;
+  }
   return fmt::format("tile {}", tile);
 }
 

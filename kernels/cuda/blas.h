@@ -120,7 +120,7 @@ struct AlgorithmFacts {
 };
 AlgorithmFacts facts_of(const Blas& blas, const cublasLtMatmulAlgo_t& algorithm);
 
-// "128x256" for the tile numbers that cublasLt.h names in its oldest block, "tile 617" for the others.
+// "128x256" for the tile numbers that cublasLt.h named when this was built, "tile 700" for later ones.
 std::string tile_name(int tile);
 
 }  // namespace farscale::cuda

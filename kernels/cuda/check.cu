@@ -42,9 +42,7 @@ __device__ double element_at(const StoredMatrix& m, int64_t i) {
 
 __device__ double value_at(const StoredMatrix& m, int64_t row, int64_t column) {
   const double value = element_at(m, m.first + row * m.columns + column);
-  if (m.block == BlockScale::kNone) return value;
-  const int64_t each = block_elements(m.block);
-  return value * scale_value(m.block, m.scales[scale_offset(row, column / each, (m.columns + each - 1) / each)]);
+  return value * factor_of({m.block, m.rows, m.columns}, m.scales, row, column);
 }
 
 __global__ void row_sums_kernel(MatrixSumsTask task) {

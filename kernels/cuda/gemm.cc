@@ -68,6 +68,7 @@ class GemmOperation final : public CudaOperation {
   ExtraMemory extras_;
   GemmPlan plan_;
   TunedGemm tuned_;
+  size_t offered_ = 0;  // candidates cuBLASLt had
   int64_t next_ = 0;
   int64_t last_ = 0;
   std::optional<Verdict> fresh_;    // of the winner, until verify() is asked for it
@@ -132,6 +133,7 @@ std::string GemmOperation::choose(TunedGemms& tuned) {
         return next();
       }};
   std::vector<Candidate> candidates = time_candidates(task, found);
+  offered_ = found.size();
   return first_that_is_right(candidates, tuned);
 }
 
@@ -170,6 +172,7 @@ Facts GemmOperation::facts_of_winner(const Candidate& winner, const std::vector<
               {"cluster", fmt::format("{}", algorithm.cluster)},
               {"workspace_used", format_bytes(static_cast<double>(winner.heuristic.workspaceSize))},
               {"heuristic_place", fmt::format("{} of {}", winner.place + 1, all.size())},
+              {"candidates_timed", fmt::format("{} of {}", all.size(), offered_)},
               {"candidates_failed", fmt::format("{}", failed)},
               {"host_cost", format_seconds(winner.host_cost_s)},
               {"timed_as", winner.graph ? "graph" : "eager"},
@@ -213,13 +216,12 @@ Verdict GemmOperation::compare(const GemmPointers& pointers) const {
 // A matrix of a block format in fp32, which holds number times scale exactly.
 Bytes GemmOperation::expanded(const StoredMatrix& matrix, size_t bytes) const {
   const Bytes narrow = device_.to_host(matrix.data, bytes);
-  const int64_t each = block_elements(matrix.block), blocks = (matrix.columns + each - 1) / each;
-  const Bytes scales = device_.to_host(matrix.scales, static_cast<size_t>(scale_bytes(matrix.rows, blocks)));
+  const ScaledShape shape{matrix.block, matrix.rows, matrix.columns};
+  const Bytes scales = device_.to_host(matrix.scales, static_cast<size_t>(shape.bytes()));
   std::vector<double> values(static_cast<size_t>(matrix.rows * matrix.columns));
   decoder(matrix.type)(narrow.data(), 0, static_cast<int64_t>(values.size()), values.data());
   for (int64_t i = 0; i < matrix.rows * matrix.columns; ++i) {
-    const int64_t at = scale_offset(i / matrix.columns, i % matrix.columns / each, blocks);
-    values[static_cast<size_t>(i)] *= scale_value(matrix.block, static_cast<uint8_t>(scales[static_cast<size_t>(at)]));
+    values[static_cast<size_t>(i)] *= factor_of(shape, scales.data(), i / matrix.columns, i % matrix.columns);
   }
   Bytes wide(values.size() * sizeof(float));
   encode(NumberType::kFp32, values.data(), static_cast<int64_t>(values.size()), wide.data(), 0);
@@ -227,7 +229,7 @@ Bytes GemmOperation::expanded(const StoredMatrix& matrix, size_t bytes) const {
 }
 
 Verdict GemmOperation::compare_on_host(const GemmPointers& pointers) const {
-  const bool blocks = types_.block != BlockScale::kNone;
+  const bool blocks = types_.block_scaled();
   const StoredProduct product = stored_product(problem_, types_, pointers, extras_.get());
   const Bytes a = blocks ? expanded(product.a, bytes_.a) : device_.to_host(pointers.a, bytes_.a);
   const Bytes b = blocks ? expanded(product.b, bytes_.b) : device_.to_host(pointers.b, bytes_.b);
@@ -292,9 +294,18 @@ std::string GemmOperation::place(size_t offset, const std::byte* seen, const std
 }
 
 std::string scaling_text(const GemmTypes& types) {
-  if (types.block == BlockScale::kUe8m0) return "ue8m0 for every 32 elements along k";
-  if (types.block == BlockScale::kUe4m3) return "ue4m3 for every 16 elements along k";
-  return types.tensor_scales ? "one fp32 factor a tensor" : "none";
+  switch (types.a_block) {
+    case BlockScale::kUe8m0:
+      return "ue8m0 for every 32 elements along k";
+    case BlockScale::kUe4m3:
+      return "ue4m3 for every 16 elements along k";
+    case BlockScale::kVector128:
+      return "fp32 for every 128 elements along k of A, for 128 x 128 of B";
+    case BlockScale::kRow:
+      return "fp32 for every row of A and column of B";
+    default:
+      return types.tensor_scales ? "one fp32 factor a tensor" : "none";
+  }
 }
 
 Facts GemmOperation::details() const {
@@ -305,7 +316,7 @@ Facts GemmOperation::details() const {
   facts["buffers_rotated"] = rotation_text(sets_, bytes_.set(), rotated, device_);
   facts["types"] = fmt::format("A {}, B {}, C {}", name(types_.a_type), name(types_.b_type),
                                types_.int32 ? "int32" : name(types_.c_type));
-  if (types_.fp8 || types_.block != BlockScale::kNone) facts["scaling"] = scaling_text(types_);
+  if (types_.fp8 || types_.block_scaled()) facts["scaling"] = scaling_text(types_);
   if (types_.fp8) facts["fast_accumulation"] = problem_.fast_accumulation ? "on" : "off";
   facts["rechecked"] = approved_.empty() ? "no" : "checksums of C";
   return facts;

@@ -90,7 +90,8 @@ StoredProduct stored_product(const GemmProblem& problem, const GemmTypes& types,
                         .c = stored(at.c, types.c_type, problem.m, problem.n),
                         .scale = types.scale()};
   product.c.int32 = types.int32;
-  product.a.block = product.b.block = types.block;
+  product.a.block = types.a_block;
+  product.b.block = types.b_block;
   product.a.scales = extras.a_blocks;
   product.b.scales = extras.b_blocks;
   return product;

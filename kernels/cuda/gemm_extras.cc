@@ -7,11 +7,8 @@
 namespace farscale::cuda {
 namespace {
 
-size_t block_bytes(int64_t rows, int64_t k, BlockScale block) {
-  if (block == BlockScale::kNone) return 0;
-  const int64_t each = block_elements(block);
-  return static_cast<size_t>(scale_bytes(rows, (k + each - 1) / each));
-}
+// Factors of rows and of every 128 elements may end anywhere, and the next must start at a multiple of 16 bytes.
+size_t block_bytes(const ScaledShape& shape) { return aligned(static_cast<size_t>(shape.bytes())); }
 
 }  // namespace
 
@@ -21,7 +18,8 @@ ExtraMemory::ExtraMemory(const GemmProblem& problem, const GemmTypes& types, con
   const bool biased = problem.epilogue != Epilogue::kNone;
   columns_ = biased ? problem.n : 0;
   const auto bias_bytes = static_cast<size_t>(double(columns_) * bytes_per_element(bias_type_));
-  const size_t a = block_bytes(problem.m, problem.k, types.block), b = block_bytes(problem.n, problem.k, types.block);
+  const size_t a = block_bytes({types.a_block, problem.m, problem.k});
+  const size_t b = block_bytes({types.b_block, problem.n, problem.k});
   memory_ = DeviceMemory(aligned(2 * sizeof(float)) + aligned(bias_bytes) + a + b);
   std::byte* const start = memory_.get();
   std::byte* const blocks = start + aligned(2 * sizeof(float)) + aligned(bias_bytes);
@@ -40,14 +38,20 @@ ExtraMemory::ExtraMemory(const GemmProblem& problem, const GemmTypes& types, con
                                .count = columns_},
                               device.work()));
   }
-  if (types.block == BlockScale::kNone) return;
-  extras_.a_blocks = reinterpret_cast<const uint8_t*>(blocks);
-  extras_.b_blocks = extras_.a_blocks + a;
-  fill_blocks(reinterpret_cast<uint8_t*>(blocks), a, types.block, settings.seed + 3, device);
-  fill_blocks(reinterpret_cast<uint8_t*>(blocks + a), b, types.block, settings.seed + 4, device);
+  if (!types.block_scaled()) return;
+  extras_.a_blocks = blocks;
+  extras_.b_blocks = blocks + a;
+  fill_blocks(blocks, a, types.a_block, settings.seed + 3, device);
+  fill_blocks(blocks + a, b, types.b_block, settings.seed + 4, device);
 }
 
-void ExtraMemory::fill_blocks(uint8_t* to, size_t bytes, BlockScale block, uint64_t seed, const Device& device) const {
+void ExtraMemory::fill_blocks(std::byte* to, size_t bytes, BlockScale block, uint64_t seed,
+                              const Device& device) const {
+  if (is_fp32(block)) {
+    std::vector<float> scales(bytes / sizeof(float));
+    for (size_t i = 0; i < scales.size(); ++i) scales[i] = 0.5F * static_cast<float>(1U << mixed(seed, i) % 3);
+    return device.to_device(to, scales.data(), bytes);
+  }
   std::vector<uint8_t> scales(bytes);
   for (size_t i = 0; i < bytes; ++i) scales[i] = scale_byte(block, mixed(seed, i));
   device.to_device(to, scales.data(), bytes);

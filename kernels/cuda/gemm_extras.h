@@ -17,7 +17,7 @@ class ExtraMemory {
   std::vector<double> bias(const Device& device) const;
 
  private:
-  void fill_blocks(uint8_t* to, size_t bytes, BlockScale block, uint64_t seed, const Device& device) const;
+  void fill_blocks(std::byte* to, size_t bytes, BlockScale block, uint64_t seed, const Device& device) const;
 
   int64_t columns_ = 0;
   NumberType bias_type_;

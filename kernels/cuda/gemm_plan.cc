@@ -28,19 +28,62 @@ Types along_k(const GemmProblem& problem, std::string_view what) {
   return Types::absent(fmt::format("{} runs only in layout nt (cuBLASLt's TN), not {}", what, problem.layout()));
 }
 
-// NVIDIA's cuBLAS documentation, cublasLtMatmul: block scales from compute capability 10.0 on.
-Types block_scaled(const GemmProblem& problem, int capability, GemmTypes types, BlockScale block) {
-  if (capability < 100) {
-    return Types::absent(
-        fmt::format("block scaling needs compute capability 10.0 or newer, this GPU has {}", number(capability)));
+// Where the scales of a product's operands lie. NVIDIA's cuBLAS documentation, "Narrow Precision Data Types Usage": one
+// byte for 16 or 32 elements from compute capability 10.0 on, fp32 for rows, for 128 elements and for 128 x 128 on 9.0
+// (cuBLAS 12.9; squares for one operand only: B, as for weights).
+struct Blocks {
+  BlockScale a = BlockScale::kNone;
+  BlockScale b = BlockScale::kNone;
+};
+
+Types block_scaled(const GemmProblem& problem, int capability, GemmTypes types, const Blocks& blocks) {
+  const std::string what = fmt::format("{} scaling", name(problem.scaling));
+  const bool hopper = is_fp32(blocks.a);
+  if (hopper ? capability != 90 : capability < 100) {
+    return Types::absent(fmt::format("{} needs compute capability {}, this GPU has {}", what,
+                                     hopper ? "9.0" : "10.0 or newer (9.0 has block128 and row)", number(capability)));
   }
-  if (problem.layout() != "nt") return along_k(problem, "block scaling");
-  if (problem.batch > 1) return Types::absent("block scaling is not offered for batches");
-  if (problem.m % 16 != 0 || problem.n % 16 != 0 || problem.k % 32 != 0) {
-    return Types::absent("block scaling needs m and n in multiples of 16 and k of 32");
+  if (problem.layout() != "nt") return along_k(problem, what);
+  if (problem.batch > 1) return Types::absent(fmt::format("{} is not offered for batches", what));
+  const int64_t along = hopper ? 16 : 32;
+  if (problem.m % 16 != 0 || problem.n % 16 != 0 || problem.k % along != 0) {
+    return Types::absent(fmt::format("{} needs m and n in multiples of 16 and k of {}", what, along));
   }
-  types.block = block;
+  types.a_block = blocks.a;
+  types.b_block = blocks.b;
   return types;
+}
+
+// Of fp8; none for factors of whole tensors.
+Blocks fp8_blocks(Scaling scaling) {
+  switch (scaling) {
+    case Scaling::kBlock:
+      return {BlockScale::kUe8m0, BlockScale::kUe8m0};
+    case Scaling::kBlock128:
+      return {BlockScale::kVector128, BlockScale::kSquare128};
+    case Scaling::kRow:
+      return {BlockScale::kRow, BlockScale::kRow};
+    default:
+      return {};
+  }
+}
+
+int32_t scale_mode(BlockScale scale) {
+  switch (scale) {
+    case BlockScale::kUe8m0:
+      return CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0;
+    case BlockScale::kUe4m3:
+      return CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3;
+    case BlockScale::kVector128:
+      return 4;  // CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F: named from cuBLAS 12.9 on, older ones refuse the number
+    case BlockScale::kSquare128:
+      return 5;  // CUBLASLT_MATMUL_MATRIX_SCALE_BLK128x128_32F
+    case BlockScale::kRow:
+      return 3;  // CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F
+    case BlockScale::kNone:
+      break;
+  }
+  return CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F;
 }
 
 Types fp8_types(const GemmProblem& problem, int capability) {
@@ -53,7 +96,8 @@ Types fp8_types(const GemmProblem& problem, int capability) {
   types.c = CUDA_R_16BF;
   types.c_type = NumberType::kBf16;
   types.fp8 = true;
-  if (problem.scaling == Scaling::kBlock) return block_scaled(problem, capability, types, BlockScale::kUe8m0);
+  const Blocks blocks = fp8_blocks(problem.scaling);
+  if (blocks.a != BlockScale::kNone) return block_scaled(problem, capability, types, blocks);
   // cuBLAS documentation, cublasLtMatmul: only Blackwell's data center GPUs (10.x) have the other layouts.
   if ((capability < 100 || capability >= 120) && problem.layout() != "nt") {
     return along_k(problem, fmt::format("fp8 on compute capability {}", number(capability)));
@@ -70,7 +114,7 @@ Types fp4_types(const GemmProblem& problem, int capability) {
   types.c = CUDA_R_16BF;
   types.c_type = NumberType::kBf16;
   if (problem.scaling != Scaling::kBlock) return Types::absent("fp4 needs block scaling");
-  return block_scaled(problem, capability, types, BlockScale::kUe4m3);
+  return block_scaled(problem, capability, types, {BlockScale::kUe4m3, BlockScale::kUe4m3});
 }
 
 // cuBLAS documentation, cublasLtMatmul: integers in ordinary layouts only as TN, with m, n and k in multiples of 4.
@@ -198,11 +242,9 @@ void GemmPlan::set_scales(const GemmTypes& types, const GemmExtras& extras) {
     operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.b_scale);
     operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.a_scale);
   }
-  if (types.block == BlockScale::kNone) return;
-  const int32_t mode = types.block == BlockScale::kUe8m0 ? CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0
-                                                         : CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3;
-  operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
-  operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
+  if (!types.block_scaled()) return;
+  operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, scale_mode(types.b_block));
+  operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, scale_mode(types.a_block));
   operation_.set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, extras.b_blocks);
   operation_.set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, extras.a_blocks);
 }

@@ -32,7 +32,9 @@ struct GemmTypes {
   bool int32 = false;
   bool fp8 = false;
   bool tensor_scales = false;
-  BlockScale block = BlockScale::kNone;
+  BlockScale a_block = BlockScale::kNone;
+  BlockScale b_block = BlockScale::kNone;
+  bool block_scaled() const { return a_block != BlockScale::kNone; }
 
   // What scales of whole tensors multiply the product with.
   double scale() const { return tensor_scales ? double(kTensorScaleA) * double(kTensorScaleB) : 1; }
@@ -56,8 +58,8 @@ inline GemmRounding gemm_rounding(NumberType type, int64_t k) {
 struct GemmExtras {
   const float* a_scale = nullptr;
   const float* b_scale = nullptr;
-  const uint8_t* a_blocks = nullptr;
-  const uint8_t* b_blocks = nullptr;
+  const void* a_blocks = nullptr;
+  const void* b_blocks = nullptr;
   const void* bias = nullptr;  // n elements of C's type
 };
 

@@ -100,7 +100,7 @@ struct StoredMatrix {
   int64_t columns = 0;
   int64_t first = 0;
   BlockScale block = BlockScale::kNone;
-  const uint8_t* scales = nullptr;  // along the columns
+  const void* scales = nullptr;  // along the columns
 };
 
 // sums = M v, or M' v when transposed, and the sums of the squares of the same rows (columns). Both arrays are zero

@@ -14,7 +14,14 @@ using Opened = Maybe<std::unique_ptr<Nvml>>;
 constexpr int kClockSm = 1;
 constexpr int kClockMemory = 2;
 constexpr int kSensorGpu = 0;
+constexpr unsigned kTemperatureVersion = sizeof(nvmlTemperature_t) | 1U << 24;
 constexpr unsigned kPowerNow = 186;  // NVML_FI_DEV_POWER_INSTANT; nvmlDeviceGetPowerUsage is a mean over a second
+
+// Whether the library has a function and it succeeded.
+template <typename Function, typename... Arguments>
+bool tells(Function function, Arguments... arguments) {
+  return function != nullptr && function(arguments...) == 0;
+}
 
 struct Reason {
   unsigned long long bit;
@@ -40,6 +47,9 @@ Opened Nvml::open(const std::string& pci_bus_id) {
   if (!nvml->library_->find(#call, nvml->calls_.call)) missing = #call;
   FARSCALE_NVML_CALLS(FARSCALE_FIND)
 #undef FARSCALE_FIND
+#define FARSCALE_FIND_OPTIONAL(call) (void)nvml->library_->find(#call, nvml->calls_.call);
+  FARSCALE_NVML_OPTIONAL_CALLS(FARSCALE_FIND_OPTIONAL)
+#undef FARSCALE_FIND_OPTIONAL
   if (!missing.empty()) return Opened::absent(fmt::format("libnvidia-ml.so.1 has no {}", missing));
   nvmlReturn_t status = nvml->calls_.nvmlInit_v2();
   if (status != 0) return Opened::absent(fmt::format("nvmlInit_v2() failed: {}", status));
@@ -59,24 +69,38 @@ Nvml::~Nvml() {
 double Nvml::power_w() const {
   nvmlFieldValue_t now{};
   now.fieldId = kPowerNow;
-  if (calls_.nvmlDeviceGetFieldValues(device_, 1, &now) == 0 && now.nvmlReturn == 0) return now.value.uiVal / 1e3;
+  if (tells(calls_.nvmlDeviceGetFieldValues, device_, 1, &now) && now.nvmlReturn == 0) return now.value.uiVal / 1e3;
   unsigned milliwatts = 0;
-  return calls_.nvmlDeviceGetPowerUsage(device_, &milliwatts) == 0 ? milliwatts / 1e3 : 0;
+  return tells(calls_.nvmlDeviceGetPowerUsage, device_, &milliwatts) ? milliwatts / 1e3 : 0;
+}
+
+std::optional<double> Nvml::temperature_c() const {
+  unsigned celsius = 0;
+  if (tells(calls_.nvmlDeviceGetTemperature, device_, kSensorGpu, &celsius)) return celsius;
+  nvmlTemperature_t now{.version = kTemperatureVersion, .sensorType = kSensorGpu, .temperature = 0};
+  if (tells(calls_.nvmlDeviceGetTemperatureV, device_, &now)) return now.temperature;
+  return std::nullopt;
+}
+
+std::optional<unsigned long long> Nvml::throttle_reasons() const {
+  unsigned long long reasons = 0;
+  if (tells(calls_.nvmlDeviceGetCurrentClocksEventReasons, device_, &reasons)) return reasons;
+  if (tells(calls_.nvmlDeviceGetCurrentClocksThrottleReasons, device_, &reasons)) return reasons;
+  return std::nullopt;
 }
 
 Telemetry Nvml::sample() const {
   Telemetry telemetry;
   unsigned value = 0;
-  if (calls_.nvmlDeviceGetClockInfo(device_, kClockSm, &value) == 0) telemetry["sm_clock_hz"] = value * 1e6;
-  if (calls_.nvmlDeviceGetClockInfo(device_, kClockMemory, &value) == 0) telemetry["memory_clock_hz"] = value * 1e6;
+  if (tells(calls_.nvmlDeviceGetClockInfo, device_, kClockSm, &value)) telemetry["sm_clock_hz"] = value * 1e6;
+  if (tells(calls_.nvmlDeviceGetClockInfo, device_, kClockMemory, &value)) telemetry["memory_clock_hz"] = value * 1e6;
   if (const double watts = power_w(); watts > 0) telemetry["power_w"] = watts;
-  if (calls_.nvmlDeviceGetEnforcedPowerLimit(device_, &value) == 0) telemetry["power_limit_w"] = value / 1e3;
-  if (calls_.nvmlDeviceGetTemperature(device_, kSensorGpu, &value) == 0) telemetry["temperature_c"] = value;
-  unsigned long long reasons = 0;
-  if (calls_.nvmlDeviceGetCurrentClocksThrottleReasons(device_, &reasons) == 0) {
-    telemetry["throttle_reasons"] = static_cast<double>(reasons);
+  if (tells(calls_.nvmlDeviceGetEnforcedPowerLimit, device_, &value)) telemetry["power_limit_w"] = value / 1e3;
+  if (const auto celsius = temperature_c()) telemetry["temperature_c"] = *celsius;
+  if (const auto reasons = throttle_reasons()) {
+    telemetry["throttle_reasons"] = static_cast<double>(*reasons);
     for (const Reason& reason : kReasons) {
-      if ((reasons & reason.bit) != 0) telemetry[reason.name] = 1;
+      if ((*reasons & reason.bit) != 0) telemetry[reason.name] = 1;
     }
   }
   return telemetry;
@@ -85,17 +109,17 @@ Telemetry Nvml::sample() const {
 Facts Nvml::facts() const {
   Facts facts;
   std::array<char, 96> driver{};  // NVML_SYSTEM_DRIVER_VERSION_BUFFER_SIZE is 80
-  if (calls_.nvmlSystemGetDriverVersion(driver.data(), static_cast<unsigned>(driver.size())) == 0) {
+  if (tells(calls_.nvmlSystemGetDriverVersion, driver.data(), static_cast<unsigned>(driver.size()))) {
     facts["driver"] = driver.data();
   }
   unsigned value = 0;
-  if (calls_.nvmlDeviceGetMaxClockInfo(device_, kClockSm, &value) == 0) {
+  if (tells(calls_.nvmlDeviceGetMaxClockInfo, device_, kClockSm, &value)) {
     facts["sm_clock_max"] = fmt::format("{} MHz", value);
   }
-  if (calls_.nvmlDeviceGetMaxClockInfo(device_, kClockMemory, &value) == 0) {
+  if (tells(calls_.nvmlDeviceGetMaxClockInfo, device_, kClockMemory, &value)) {
     facts["memory_clock_max"] = fmt::format("{} MHz", value);
   }
-  if (calls_.nvmlDeviceGetEnforcedPowerLimit(device_, &value) == 0) {
+  if (tells(calls_.nvmlDeviceGetEnforcedPowerLimit, device_, &value)) {
     facts["power_limit"] = fmt::format("{:.0f} W", value / 1e3);
   }
   return facts;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "kernels/backend.h"
@@ -37,26 +38,40 @@ struct nvmlFieldValue_t {
 };
 nvmlReturn_t nvmlDeviceGetFieldValues(nvmlDevice_t device, int count, nvmlFieldValue_t* values);
 nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t device, unsigned long long* reasons);
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t device, unsigned long long* reasons);
+struct nvmlTemperature_t {
+  unsigned version;
+  int sensorType;
+  int temperature;
+};
+nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t device, nvmlTemperature_t* temperature);
 }
 
-// Every NVML function this module calls; the table, its loading and the fake are made from this list.
-#define FARSCALE_NVML_CALLS(X)        \
-  X(nvmlInit_v2)                      \
-  X(nvmlShutdown)                     \
-  X(nvmlSystemGetDriverVersion)       \
-  X(nvmlDeviceGetHandleByPciBusId_v2) \
-  X(nvmlDeviceGetClockInfo)           \
-  X(nvmlDeviceGetMaxClockInfo)        \
-  X(nvmlDeviceGetPowerUsage)          \
-  X(nvmlDeviceGetEnforcedPowerLimit)  \
-  X(nvmlDeviceGetTemperature)         \
-  X(nvmlDeviceGetFieldValues)         \
-  X(nvmlDeviceGetCurrentClocksThrottleReasons)
+// Every NVML function this module calls; the table, its loading and the fake are made from these lists.
+#define FARSCALE_NVML_CALLS(X) \
+  X(nvmlInit_v2)               \
+  X(nvmlShutdown)              \
+  X(nvmlDeviceGetHandleByPciBusId_v2)
+
+// Each tells something of its own: nullptr where the library lacks it, and that is then left out. Throttle reasons and
+// GetTemperature are the names before driver 535 and 570 of what follows them.
+#define FARSCALE_NVML_OPTIONAL_CALLS(X)        \
+  X(nvmlSystemGetDriverVersion)                \
+  X(nvmlDeviceGetClockInfo)                    \
+  X(nvmlDeviceGetMaxClockInfo)                 \
+  X(nvmlDeviceGetPowerUsage)                   \
+  X(nvmlDeviceGetEnforcedPowerLimit)           \
+  X(nvmlDeviceGetFieldValues)                  \
+  X(nvmlDeviceGetCurrentClocksThrottleReasons) \
+  X(nvmlDeviceGetCurrentClocksEventReasons)    \
+  X(nvmlDeviceGetTemperature)                  \
+  X(nvmlDeviceGetTemperatureV)
 
 namespace farscale::cuda {
 
 struct NvmlCalls {
   FARSCALE_NVML_CALLS(FARSCALE_MEMBER)
+  FARSCALE_NVML_OPTIONAL_CALLS(FARSCALE_MEMBER)
 };
 
 // NVML's view of one GPU. Its calls fail softly: telemetry describes a sample and must never end it.
@@ -77,6 +92,8 @@ class Nvml {
  private:
   Nvml() = default;
   double power_w() const;
+  std::optional<double> temperature_c() const;
+  std::optional<unsigned long long> throttle_reasons() const;
   std::unique_ptr<Library> library_;
   NvmlCalls calls_;
   bool initialised_ = false;

@@ -31,9 +31,12 @@ struct Controls {
   void (*set_capability)(int major, int minor);
   void (*set_memory)(int64_t bytes);
   void (*set_cache)(int64_t bytes);
-  void (*hide_library)(const char* soname);  // does not open from now on
+  void (*hide_library)(const char* soname);         // does not open from now on
+  void (*hide_symbol)(const char* name);            // is in no library from now on
+  void (*set_loading)(int offered, double load_s);  // how many algorithms, and how long the host loads each at first
   void (*set_candidate)(int id,
                         Candidate candidate);  // algorithms 1 to 4; 2 is the fastest at first, 1 the first guess
+  void (*set_tile)(int tile);                  // of every algorithm
   void (*set_async_error)(int nccl_result);    // what every communicator reports from now on
   void (*corrupt_products)(int64_t n);         // in the n-th product from now on one entry is off by one
   void (*set_clock)(unsigned mhz, uint64_t throttle_reasons);  // what NVML tells from now on

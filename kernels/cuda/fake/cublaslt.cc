@@ -2,8 +2,10 @@
 #include <cublasLt.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 #include <optional>
+#include <thread>
 #include <vector>
 
 #include "kernels/cuda/block_scale.h"
@@ -16,6 +18,9 @@ using farscale::decoder;
 using farscale::encode;
 using farscale::NumberType;
 using farscale::cuda::BlockScale;
+using farscale::cuda::factor_of;
+using farscale::cuda::is_fp32;
+using farscale::cuda::ScaledShape;
 using farscale::fake::count_alive;
 using farscale::fake::fails;
 using farscale::fake::kCandidates;
@@ -83,8 +88,29 @@ bool along_k_only(const Layout& layout) {
 }
 
 BlockScale block_of(int32_t mode) {
-  if (mode == CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0) return BlockScale::kUe8m0;
-  return mode == CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3 ? BlockScale::kUe4m3 : BlockScale::kNone;
+  switch (mode) {
+    case CUBLASLT_MATMUL_MATRIX_SCALE_VEC32_UE8M0:
+      return BlockScale::kUe8m0;
+    case CUBLASLT_MATMUL_MATRIX_SCALE_VEC16_UE4M3:
+      return BlockScale::kUe4m3;
+    case 3:
+      return BlockScale::kRow;
+    case 4:
+      return BlockScale::kVector128;
+    case 5:
+      return BlockScale::kSquare128;
+    default:
+      return BlockScale::kNone;
+  }
+}
+
+// Whether this GPU has the two modes together (cuBLAS documentation, "Narrow Precision Data Types Usage").
+bool scales_fit(int32_t first_mode, int32_t second_mode) {
+  const BlockScale first = block_of(first_mode), second = block_of(second_mode);
+  if (first == BlockScale::kNone || second == BlockScale::kNone) return first == second;
+  if (!is_fp32(first)) return first == second && state().machine.major >= 10;
+  if ((first == BlockScale::kRow) != (second == BlockScale::kRow) || state().machine.major != 9) return false;
+  return is_fp32(second) && (first != BlockScale::kSquare128 || second != BlockScale::kSquare128);
 }
 
 // One product as it was asked for, copied: descriptors may be gone when the stream gets to it.
@@ -113,13 +139,11 @@ std::vector<double> decoded(const Layout& layout, const void* data, int64_t batc
   const auto k = static_cast<int64_t>(layout.rows);
   std::vector<double> values(static_cast<size_t>(count));
   decoder (*number_type(layout.type))(data, batch * layout.stride, count, values.data());
-  const BlockScale block = block_of(mode);
-  const int64_t each = farscale::cuda::block_elements(block);
-  for (int64_t i = 0; i < count && scale != nullptr; ++i) {
-    const int64_t at = farscale::cuda::scale_offset(i / k, i % k / each, (k + each - 1) / each);
-    values[static_cast<size_t>(i)] *= block == BlockScale::kNone
-                                          ? double(*static_cast<const float*>(scale))
-                                          : farscale::cuda::scale_value(block, static_cast<const uint8_t*>(scale)[at]);
+  if (scale == nullptr) return values;
+  const ScaledShape shape{block_of(mode), static_cast<int64_t>(layout.columns), k};
+  const double whole = shape.scale == BlockScale::kNone ? double(*static_cast<const float*>(scale)) : 1;
+  for (int64_t i = 0; i < count; ++i) {
+    values[static_cast<size_t>(i)] *= whole * factor_of(shape, scale, i / k, i % k);
   }
   return values;
 }
@@ -165,6 +189,13 @@ void multiply(const Product& p) {
     if (p.wrong) c[c.size() / 2] += 1;
     write(p, c, batch);
   }
+}
+
+// CUDA loads a kernel's code when it is first launched.
+void load(size_t id) {
+  const double load_s = state().machine.load_s;
+  if (load_s > 0 && state().loaded.insert(id).second)
+    std::this_thread::sleep_for(std::chrono::duration<double>(load_s));
 }
 
 template <typename Value>
@@ -294,11 +325,10 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
   const Descriptor& d = product.operation;
   const bool tn = d.first == CUBLAS_OP_T && d.second == CUBLAS_OP_N;
   const bool two_e5m2 = product.first.type == CUDA_R_8F_E5M2 && product.second.type == CUDA_R_8F_E5M2;
-  const bool blocks = block_of(d.first_mode) != BlockScale::kNone;
-  if ((along_k_only(product.first) && !tn) || two_e5m2 || (blocks && state().machine.major < 10)) {
+  if ((along_k_only(product.first) && !tn) || two_e5m2 || !scales_fit(d.first_mode, d.second_mode)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
-  *count = std::min(most, kCandidates);
+  *count = std::min(most, state().machine.offered);
   for (int i = 0; i < *count; ++i) {
     results[i] = {};
     results[i].algo.data[0] = static_cast<uint64_t>(i + 1);
@@ -313,7 +343,7 @@ cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t* 
   if (fails("cublasLtMatmulAlgoConfigGetAttribute")) return CUBLAS_STATUS_INTERNAL_ERROR;
   const auto id = static_cast<uint32_t>(algorithm->data[0]);
   const uint32_t answer = attribute == CUBLASLT_ALGO_CONFIG_ID        ? id
-                          : attribute == CUBLASLT_ALGO_CONFIG_TILE_ID ? uint32_t{CUBLASLT_MATMUL_TILE_128x128}
+                          : attribute == CUBLASLT_ALGO_CONFIG_TILE_ID ? static_cast<uint32_t>(state().machine.tile)
                                                                       : 1;
   std::memcpy(value, &answer, std::min(bytes, sizeof answer));
   *written = bytes;
@@ -326,8 +356,9 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t operation, 
                               const cublasLtMatmulAlgo_t* algorithm, void*, size_t, cudaStream_t stream) {
   if (fails("cublasLtMatmul")) return CUBLAS_STATUS_EXECUTION_FAILED;
   const auto id = static_cast<size_t>(algorithm->data[0]);
-  if (id < 1 || id > kCandidates) return CUBLAS_STATUS_INVALID_VALUE;
-  const farscale::fake::Candidate candidate = state().machine.candidates[id - 1];
+  if (id < 1 || id > static_cast<size_t>(state().machine.offered)) return CUBLAS_STATUS_INVALID_VALUE;
+  const farscale::fake::Candidate candidate = state().machine.candidates[std::min<size_t>(id, kCandidates) - 1];
+  load(id);
   if (candidate.fails) return CUBLAS_STATUS_EXECUTION_FAILED;
   const bool corrupted = state().machine.corrupt_products > 0 && --state().machine.corrupt_products == 0;
   Product product{as<Descriptor>(operation),   as<Layout>(first), as<Layout>(second), as<Layout>(result), a, b, c,

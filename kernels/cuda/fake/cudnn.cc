@@ -120,7 +120,8 @@ cudnnStatus_t run(const char* call, cudnnHandle_t handle, const Convolution& p, 
   if (fails(call)) return CUDNN_STATUS_EXECUTION_FAILED;
   if (!p.fits()) return CUDNN_STATUS_BAD_PARAM;
   if (workspace < (algorithm == 1 ? kWorkspace : 0)) return CUDNN_STATUS_BAD_PARAM;
-  enqueue(handle->stream, p.flops() / kFlops_per_s, [=] { convolve(p, pass, at); });
+  const double cost = state().machine.candidates[static_cast<size_t>(algorithm)].cost;
+  enqueue(handle->stream, cost * p.flops() / kFlops_per_s, [=] { convolve(p, pass, at); });
   return CUDNN_STATUS_SUCCESS;
 }
 

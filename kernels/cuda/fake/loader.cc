@@ -21,7 +21,7 @@ using Symbols = std::map<std::string, void*>;
 #define FARSCALE_ROW(call) {#call, reinterpret_cast<void*>(&::call)},
 const Symbols kBlas{FARSCALE_CUBLASLT_CALLS(FARSCALE_ROW)};
 const Symbols kNccl{FARSCALE_NCCL_CALLS(FARSCALE_ROW) FARSCALE_NCCL_LATER_CALLS(FARSCALE_ROW)};
-const Symbols kNvml{FARSCALE_NVML_CALLS(FARSCALE_ROW)};
+const Symbols kNvml{FARSCALE_NVML_CALLS(FARSCALE_ROW) FARSCALE_NVML_OPTIONAL_CALLS(FARSCALE_ROW)};
 #undef FARSCALE_ROW
 
 #ifdef FARSCALE_CUDNN
@@ -54,7 +54,12 @@ void* Loader::open(const std::string& soname, std::string& why_not) {
 }
 
 void* Loader::symbol(void* opened, const char* name) {
-  if (fake::fails("dlsym")) return nullptr;
+  const fake::Lock lock(fake::state().mutex);
+  if (fake::fails("dlsym")) {
+    fake::state().failed += std::string(" ") + name;
+    return nullptr;
+  }
+  if (fake::state().machine.hidden_symbols.contains(name)) return nullptr;
   const auto& symbols = *static_cast<const Symbols*>(opened);
   const auto found = symbols.find(name);
   return found == symbols.end() ? nullptr : found->second;

@@ -75,4 +75,14 @@ nvmlReturn_t nvmlDeviceGetCurrentClocksThrottleReasons(nvmlDevice_t, unsigned lo
                 static_cast<unsigned long long>(state().machine.throttle_reasons));
 }
 
+nvmlReturn_t nvmlDeviceGetCurrentClocksEventReasons(nvmlDevice_t, unsigned long long* reasons) {
+  return answer("nvmlDeviceGetCurrentClocksEventReasons", reasons,
+                static_cast<unsigned long long>(state().machine.throttle_reasons));
+}
+
+nvmlReturn_t nvmlDeviceGetTemperatureV(nvmlDevice_t, nvmlTemperature_t* temperature) {
+  if (temperature->version != (sizeof *temperature | 1U << 24) || temperature->sensorType != 0) return 2;
+  return answer("nvmlDeviceGetTemperatureV", &temperature->temperature, 55);
+}
+
 }  // extern "C"

@@ -69,10 +69,20 @@ constexpr Controls kControls{
     .set_memory = [](int64_t bytes) { change([=](State& s) { s.machine.memory_bytes = bytes; }); },
     .set_cache = [](int64_t bytes) { change([=](State& s) { s.machine.cache_bytes = static_cast<int>(bytes); }); },
     .hide_library = [](const char* soname) { change([=](State& s) { s.machine.hidden_libraries.insert(soname); }); },
+    .hide_symbol = [](const char* name) { change([=](State& s) { s.machine.hidden_symbols.insert(name); }); },
+    .set_loading =
+        [](int offered, double load_s) {
+          change([=](State& s) {
+            s.machine.offered = offered;
+            s.machine.load_s = load_s;
+            s.loaded.clear();
+          });
+        },
     .set_candidate =
         [](int id, Candidate candidate) {
           change([=](State& s) { s.machine.candidates.at(static_cast<size_t>(id - 1)) = candidate; });
         },
+    .set_tile = [](int tile) { change([=](State& s) { s.machine.tile = tile; }); },
     .set_async_error = [](int result) { change([=](State& s) { s.machine.async_error = result; }); },
     .corrupt_products = [](int64_t n) { change([=](State& s) { s.machine.corrupt_products = n; }); },
     .set_clock =

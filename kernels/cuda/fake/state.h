@@ -21,6 +21,10 @@ struct Machine {
   int64_t memory_bytes = int64_t{1} << 30;
   int cache_bytes = 64 << 10;  // small, so that rotating through it is quick
   std::set<std::string> hidden_libraries;
+  std::set<std::string> hidden_symbols;
+  int offered = kCandidates;
+  int tile = 20;  // 128x128
+  double load_s = 0;
   std::array<Candidate, kCandidates> candidates{{{.cost = 3}, {.cost = 1}, {.cost = 2}, {.cost = 1.5}}};
   int64_t corrupt_products = 0;
   unsigned clock_mhz = 1500;
@@ -45,6 +49,7 @@ struct State {
   int64_t aborted = 0;
   int64_t finalised = 0;
   int64_t group_threads = 0;
+  std::set<size_t> loaded;  // algorithms that have run
 };
 
 State& state();

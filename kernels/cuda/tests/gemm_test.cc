@@ -9,19 +9,42 @@ namespace farscale::cuda_test {
 namespace {
 
 TEST(BlockScale, EveryFactorHasAPlaceOfItsOwn) {
+  using cuda::BlockScale;
+  using cuda::ScaledShape;
   constexpr int64_t kRows = 256, kBlocks = 12;
-  std::set<int64_t> places;
-  for (int64_t row = 0; row < kRows; ++row) {
-    for (int64_t block = 0; block < kBlocks; ++block) places.insert(cuda::scale_offset(row, block, kBlocks));
+  for (const BlockScale scale : {BlockScale::kUe8m0, BlockScale::kUe4m3, BlockScale::kVector128}) {
+    const ScaledShape shape{scale, kRows, kBlocks * cuda::block_elements(scale)};
+    std::set<int64_t> places;
+    for (int64_t row = 0; row < kRows; ++row) {
+      for (int64_t column = 0; column < shape.k; ++column) places.insert(shape.place(row, column));
+    }
+    EXPECT_EQ(places.size(), static_cast<size_t>(kRows * kBlocks));
+    EXPECT_EQ(*places.rbegin(), shape.factors() - 1);
   }
-  EXPECT_EQ(places.size(), static_cast<size_t>(kRows * kBlocks));
-  EXPECT_EQ(*places.rbegin(), cuda::scale_bytes(kRows, kBlocks) - 1);
-  EXPECT_EQ(cuda::scale_bytes(1, 1), 512) << "a whole tile";
-  EXPECT_EQ(cuda::scale_offset(1, 0, 4), 16);
-  EXPECT_EQ(cuda::scale_offset(32, 0, 4), 4);
-  EXPECT_EQ(cuda::scale_offset(0, 1, 4), 1);
-  EXPECT_EQ(cuda::scale_offset(0, 4, 8), 512);
-  EXPECT_EQ(cuda::scale_offset(128, 0, 8), 1024);
+  EXPECT_EQ((ScaledShape{BlockScale::kUe8m0, 1, 32}).bytes(), 512) << "a whole tile";
+  EXPECT_EQ(cuda::tiled_place(1, 0, 4), 16);
+  EXPECT_EQ(cuda::tiled_place(32, 0, 4), 4);
+  EXPECT_EQ(cuda::tiled_place(0, 1, 4), 1);
+  EXPECT_EQ(cuda::tiled_place(0, 4, 8), 512);
+  EXPECT_EQ(cuda::tiled_place(128, 0, 8), 1024);
+}
+
+// cuBLAS documentation, "128-element 1D and 128x128 2D Block Scaling for FP8": vectors lie along the rows, squares
+// along k in columns that start at multiples of four.
+TEST(BlockScale, HoppersFactorsLieAsDocumented) {
+  using cuda::BlockScale;
+  using cuda::ScaledShape;
+  constexpr ScaledShape kVectors{BlockScale::kVector128, 300, 640};
+  EXPECT_EQ(kVectors.place(7, 127), 7);
+  EXPECT_EQ(kVectors.place(7, 128), 300 + 7);
+  EXPECT_EQ(kVectors.bytes(), 300 * 5 * 4);
+  constexpr ScaledShape kSquares{BlockScale::kSquare128, 300, 640};
+  EXPECT_EQ(kSquares.place(127, 639), 4);
+  EXPECT_EQ(kSquares.place(128, 0), 8) << "five squares along k take the room of eight";
+  EXPECT_EQ(kSquares.bytes(), 3 * 8 * 4);
+  constexpr ScaledShape kRows{BlockScale::kRow, 300, 640};
+  EXPECT_EQ(kRows.place(299, 639), 299);
+  EXPECT_EQ(kRows.bytes(), 300 * 4);
 }
 
 TEST(BlockScale, BytesMeanAHalfOneAndTwo) {
@@ -69,6 +92,38 @@ TEST_F(Gemm, BlockFormatsOnBlackwell) {
       GemmProblem{.m = 64, .n = 64, .k = 64, .type = NumberType::kFp4, .scaling = Scaling::kBlock}, {});
   ASSERT_FALSE(other);
   EXPECT_NE(other.reason().find("layout nt"), std::string::npos);
+}
+
+// Factors of 128 elements for A and of 128 x 128 for B, as DeepSeek-V3 trains (arXiv 2412.19437, section 3.3.2), and of
+// whole rows.
+TEST_F(Gemm, Fp32BlockScalesOnHopper) {
+  for (int id = 2; id <= 4; ++id) fake_->set_candidate(id, {.fails = true});
+  for (const Scaling scaling : {Scaling::kBlock128, Scaling::kRow}) {
+    for (const NumberType type : {NumberType::kFp8E4M3, NumberType::kFp8E5M2}) {
+      for (const int64_t size : {144, 288}) {
+        const GemmProblem problem{
+            .m = size, .n = size + 16, .k = size, .type = type, .transpose_b = true, .scaling = scaling};
+        const auto operation = ready(problem);
+        const Verdict verdict = operation->verify();
+        EXPECT_TRUE(verdict.correct) << problem.name() << ": " << verdict.detail;
+        EXPECT_NE(operation->details().at("scaling").find(scaling == Scaling::kRow ? "every row" : "128 x 128"),
+                  std::string::npos);
+        EXPECT_NE(problem.name().find(scaling == Scaling::kRow ? "/row_scaled" : "/block128_scaled"),
+                  std::string::npos);
+        if (size > 256) continue;
+        fake_->corrupt_products(1);
+        EXPECT_FALSE(operation->verify().correct) << problem.name();
+      }
+    }
+  }
+  fake_->set_capability(10, 0);
+  backend_ = open();
+  const auto newer = backend_->prepare(
+      GemmProblem{
+          .m = 64, .n = 64, .k = 64, .type = NumberType::kFp8E4M3, .transpose_b = true, .scaling = Scaling::kBlock128},
+      {});
+  ASSERT_FALSE(newer);
+  EXPECT_EQ(newer.reason(), "block128 scaling needs compute capability 9.0, this GPU has 10.0");
 }
 
 TEST_F(Gemm, AnErrorInALargeProductIsFoundWithItsPlace) {
@@ -146,6 +201,27 @@ TEST_F(Gemm, EverySetGivesTheSameProduct) {
     EXPECT_TRUE(operation->recheck()->correct) << run;
   }
   EXPECT_GT(std::stoi(operation->details().at("buffers_rotated")), 8);
+}
+
+// Drivers come and go: what one function told is left out or told by its successor, and the rest stays.
+TEST_F(Gemm, AMissingFunctionOfNvmlHidesOnlyWhatItTells) {
+  const auto told = [&](std::initializer_list<const char*> hidden) {
+    fake_->reset();
+    for (const char* name : hidden) fake_->hide_symbol(name);
+    const auto backend = open();
+    EXPECT_TRUE(backend->device().warnings.empty());
+    return backend->telemetry();
+  };
+  const Telemetry all = told({});
+  EXPECT_EQ(told({"nvmlDeviceGetTemperature", "nvmlDeviceGetCurrentClocksThrottleReasons"}), all);
+  EXPECT_EQ(told({"nvmlDeviceGetTemperatureV", "nvmlDeviceGetCurrentClocksEventReasons"}), all);
+  const Telemetry less = told({"nvmlDeviceGetPowerUsage", "nvmlDeviceGetFieldValues", "nvmlSystemGetDriverVersion"});
+  EXPECT_FALSE(less.contains("power_w"));
+  EXPECT_EQ(less.size() + 1, all.size());
+  EXPECT_EQ(less.at("sm_clock_hz"), all.at("sm_clock_hz"));
+  fake_->reset();
+  fake_->hide_symbol("nvmlInit_v2");
+  EXPECT_TRUE(open()->telemetry().empty());
 }
 
 TEST_F(Gemm, TelemetryIsThatOfTheSample) {
