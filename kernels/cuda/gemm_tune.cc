@@ -10,8 +10,8 @@ namespace farscale::cuda {
 namespace {
 
 constexpr double kShortLook_s = 1e-3;
-constexpr double kLongLook_s = 10e-3;
-constexpr double kBudget_s = 0.25;      // for the short looks: after that only kLeastCandidates are looked at
+constexpr double kLongLook_s = 6e-3;
+constexpr double kBudget_s = 0.15;      // for the short looks: after that only kLeastCandidates are looked at
 constexpr size_t kLeastCandidates = 8;  // cuBLASLt's best guesses
 constexpr double kShort_s = 20e-6;      // below this, enqueuing may take as long as the product itself
 constexpr int64_t kGraphRuns = 20;
@@ -77,17 +77,21 @@ void look_without_host(Timer& timer, Candidate& candidate) {
   }
 }
 
-// A first product for the module's loading and the clocks, one to learn the length, then the look itself.
-void look(Timer& timer, Candidate& candidate) {
+// A first product for the loading of its code and the clocks, one to learn the length, then the look itself. Returns
+// when the first was done: the first shapes of a run load for all.
+double look(Timer& timer, Candidate& candidate) {
+  double loaded = now_s();
   try {
     (void)timer.time_s(candidate, 1, candidate.host_cost_s);
+    loaded = now_s();
     candidate.time_s = timer.time_s(candidate, 1, candidate.host_cost_s);
-    if (candidate.time_s >= kShortLook_s) return;
+    if (candidate.time_s >= kShortLook_s) return loaded;
     candidate.time_s = timer.time_s(candidate, runs_for(kShortLook_s, candidate.time_s), candidate.host_cost_s);
     if (candidate.time_s < kShort_s) look_without_host(timer, candidate);
   } catch (const CallError& error) {
     candidate.failure = error.what();
   }
+  return loaded;
 }
 
 bool faster(const Candidate& a, const Candidate& b) {
@@ -115,11 +119,12 @@ void look_longer(Timer& timer, Candidate& candidate, Final& best) {
 // Short looks at candidates in cuBLASLt's order, as many as the budget lasts for.
 std::vector<Candidate> looked_at(Timer& timer, const std::vector<cublasLtMatmulHeuristicResult_t>& found) {
   std::vector<Candidate> candidates;
-  const double start = now_s();
+  double looking_s = 0;
   for (const auto& heuristic : found) {
-    if (candidates.size() >= kLeastCandidates && now_s() - start > kBudget_s) break;
+    if (candidates.size() >= kLeastCandidates && looking_s > kBudget_s) break;
     candidates.push_back({.heuristic = heuristic, .place = static_cast<int>(candidates.size()), .failure = ""});
-    look(timer, candidates.back());
+    const double loaded = look(timer, candidates.back());
+    looking_s += now_s() - loaded;
   }
   std::stable_sort(candidates.begin(), candidates.end(), faster);
   return candidates;

@@ -107,6 +107,21 @@ TEST_F(FakeConvolutions, AWrongEntryIsFoundAndAMissingLibraryIsAReason) {
   EXPECT_NE(operation.reason().find("libcudnn.so.9"), std::string::npos) << operation.reason();
 }
 
+// The fake guesses algorithm 1 first; which is faster is what set_candidate() says.
+TEST_F(FakeConvolutions, TheFastestGuessWins) {
+  for (const int fast : {0, 1}) {
+    fake_->set_candidate(1 + fast, {.cost = 1});
+    fake_->set_candidate(2 - fast, {.cost = 2});
+    const auto backend = open();
+    for (const ConvolutionPass pass : kConvolutionPasses) {
+      auto operation = backend->prepare(small_convolutions(pass)[0], {});
+      if (!operation) GTEST_SKIP() << operation.reason();
+      EXPECT_EQ((*operation)->details().at("algorithm"), std::to_string(fast));
+      EXPECT_EQ((*operation)->details().at("heuristic_place"), fast == 1 ? "1 of 2" : "2 of 2");
+    }
+  }
+}
+
 // The first guess fails to run: the second is taken.
 TEST_F(FakeConvolutions, TheNextGuessIsTakenWhenOneFails) {
   const auto backend = open();

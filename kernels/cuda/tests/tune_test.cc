@@ -30,7 +30,17 @@ TEST_F(Tune, TheFastestWinsOverTheFirstGuess) {
   EXPECT_EQ(facts.at("heuristic_place"), "2 of 4");
   EXPECT_EQ(facts.at("gain_over_heuristic"), "3.000");  // costs 3 and 1 in the fake
   EXPECT_EQ(facts.at("candidates_failed"), "0");
+  EXPECT_EQ(facts.at("candidates_timed"), "4 of 4");
   EXPECT_EQ(facts.at("tile"), "128x128");
+}
+
+TEST_F(Tune, EveryTileOfTheHeaderHasAName) {
+  for (const auto& [tile, name] :
+       {std::pair{1, "8x8"}, {35, "256x32"}, {36, "8x128"}, {617, "704x48"}, {9999, "tile 9999"}}) {
+    fake_->set_tile(tile);
+    backend_ = nullptr;
+    EXPECT_EQ(tuned().at("tile"), name);
+  }
 }
 
 TEST_F(Tune, AFailingCandidateNeverWins) {
@@ -66,6 +76,13 @@ TEST_F(Tune, WhenAllFailTheCallIsNamed) {
     EXPECT_NE(std::string(error.what()).find("cublasLtMatmul"), std::string::npos) << error.what();
     EXPECT_NE(std::string(error.what()).find("gemm/fp32/nn/32x32x32"), std::string::npos) << error.what();
   }
+}
+
+// The first shapes of a run load the code of every candidate they look at, which is no reason to look at fewer.
+TEST_F(Tune, LoadingDoesNotCountAgainstTheLooks) {
+  problem_ = {.m = 4, .n = 4, .k = 4};
+  fake_->set_loading(12, 0.04);
+  EXPECT_EQ(tuned().at("candidates_timed"), "12 of 12");
 }
 
 TEST_F(Tune, ShortProductsAreTimedWithoutTheHost) {
