@@ -146,7 +146,7 @@ void print_worst(const std::vector<BacktestGroup>& groups) {
       if (!series.insert(row.series).second) continue;
       // Steps that contradict their own series need no other reason; for collectives the source's warning is one.
       const std::string what = row.outlier && row.bytes == 0 ? "contradicts its own series" : row.reason;
-      table.add({fmt::format("{} {}", file_and_line(row), shortened(row.series)), format_count(double(row.gpus)),
+      table.add({fmt::format("{} {}", file_and_line(row), shortened(row.series, 32)), format_count(double(row.gpus)),
                  format_seconds(row.measured_s), format_seconds(row.predicted_s), signed_percent(row.error()),
                  (row.outlier ? "outlier: " : "") + what});
     }
