@@ -35,7 +35,7 @@ struct ScalingPriors {
   Prior unfilled{-3.1, 0.3};  // log s^0.5: 4.5 ms for a network of 10 ms a sample
   Prior gather{-24.6, 0.1};   // log s, FSDP: 20 ps a parameter, gathering its weights twice over NVLink
   // How far a network's floor is from that: described by a graph, by nobody, FSDP.
-  double floor_described = 0.25, floor_unknown = 0.5, floor_fsdp = 0.7;
+  double floor_described = 0.25, floor_unknown = 0.6, floor_fsdp = 0.7;
   double typical_launches = 400, typical_bytes = 120e6;  // of a network that nobody described
   Prior depth{-9.9, 1.5};                                // log s a doubling: 50 us
   Prior floor_speed{0.6, 0.1};                           // the floor follows the machine's speed by this power
