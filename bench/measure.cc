@@ -65,9 +65,12 @@ void keep_paced(const Case& item, const Lab& lab, const Paced& paced, Record& re
     return;
   }
   const double burst_s = median(paced.burst.slowest_s);
+  record.series_s["burst_rank_medians"] = record.rank_medians_s;
   keep_samples(lab, paced.sustained, record);
   if (record.status != Status::kOk) return;
   record.settings["pace"] = "sustained";
+  record.details["cool_s"] = fmt::format("{:g}", item.sampling.cool_s);
+  record.details["heated_s"] = fmt::format("{:.3g}", paced.heated_s);
   record.details["pace"] = paced.pace;
   record.details["rechecks"] = fmt::format("{}", paced.rechecks);
   record.series_s["burst"] = paced.burst.slowest_s;

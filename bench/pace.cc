@@ -11,7 +11,10 @@
 namespace farscale {
 namespace {
 
-constexpr size_t kSteadySamples = 8;   // that must agree with each other
+constexpr size_t kSteadySamples = 8;  // at least, that must agree with each other
+// And as long: NVML shows some GPUs' power anew only every 100 ms, and the same reading again is no agreement (Yang,
+// Adamek and Armour, "Part-time Power Measurements", arXiv 2312.02741).
+constexpr double kSteady_s = 0.5;
 constexpr double kSteadyClock = 0.01;  // half the band, as a share of the middle
 constexpr double kSteadyPower = 0.02;
 constexpr double kBurst_s = 0.05;  // a GPU takes some ten milliseconds to notice what it draws
@@ -36,8 +39,8 @@ void note(Series& series, const Telemetry& seen, size_t samples) {
   }
 }
 
-double half_band(const std::vector<double>& values) {
-  const auto [low, high] = std::minmax_element(values.end() - kSteadySamples, values.end());
+double half_band(const std::vector<double>& values, size_t samples) {
+  const auto [low, high] = std::minmax_element(values.end() - static_cast<std::ptrdiff_t>(samples), values.end());
   return *high > 0 ? (*high - *low) / (*high + *low) : 0;
 }
 
@@ -99,6 +102,7 @@ class Haul {
       const bool due = last || static_cast<int64_t>(samples.own_s.size()) % kRecheckEvery == 0;
       if (due && !still_right()) return;
     }
+    paced_.heated_s = spent_s();
     const auto heating = static_cast<size_t>(agreement_.number(static_cast<double>(steady_from())));
     drop_first(samples, heating);
     for (auto& [key, values] : paced_.telemetry) drop_first(values, heating);
@@ -110,11 +114,13 @@ class Haul {
   bool done() {
     Samples& samples = paced_.sustained;
     const double spent = spent_s();
+    ended_s_.push_back(spent);
     const bool heated = spent >= kHeating * task_.sampling.sustain_s;
-    if (!steady_at_ && heated && unsteady(paced_.telemetry).empty()) {
-      steady_at_ = samples.own_s.size() - kSteadySamples;
+    const std::string wavers = heated && !steady_at_ ? still_unsteady() : "";
+    if (!steady_at_ && heated && wavers.empty()) {
+      steady_at_ = samples.own_s.size() - window();
       steady_s_ = spent;
-      paced_.pace = fmt::format("steady after {}", format_seconds(spent));
+      paced_.pace = fmt::format("steady after {}{}", format_seconds(spent), readings());
     }
     if (steady_at_) {
       const std::vector<double> steady(samples.slowest_s.begin() + static_cast<std::ptrdiff_t>(*steady_at_),
@@ -126,12 +132,37 @@ class Haul {
     }
     const auto least = std::max<int64_t>(2 * static_cast<int64_t>(kSteadySamples), task_.sampling.least_samples);
     if (spent < task_.sampling.sustain_s || static_cast<int64_t>(samples.own_s.size()) < least) return false;
-    paced_.pace = fmt::format("not steady after {}: {}", format_seconds(spent), unsteady(paced_.telemetry));
+    paced_.pace = fmt::format("not steady after {}: {}", format_seconds(spent), wavers);
     samples.stop_reason = fmt::format("{}, the second half of {} samples", paced_.pace, samples.own_s.size());
     return true;
   }
 
   size_t steady_from() const { return steady_at_ ? *steady_at_ : paced_.sustained.own_s.size() / 2; }
+
+  // The last samples that together lasted long enough to be called steady; 0 while there are none.
+  size_t window() const {
+    size_t count = kSteadySamples;
+    for (; count <= ended_s_.size(); ++count) {
+      const double before = count == ended_s_.size() ? 0 : ended_s_[ended_s_.size() - count - 1];
+      if (ended_s_.back() - before >= kSteady_s) return count;
+    }
+    return 0;
+  }
+
+  std::string still_unsteady() const {
+    if (window() == 0) return fmt::format("less than {}", format_seconds(kSteady_s));
+    return unsteady(paced_.telemetry, window());
+  }
+
+  // How often the meter was seen to move in that time.
+  std::string readings() const {
+    const auto power = paced_.telemetry.find("power_w");
+    if (power == paced_.telemetry.end()) return "";
+    const std::vector<double>& values = power->second;
+    size_t count = 1;
+    for (size_t i = values.size() - window() + 1; i < values.size(); ++i) count += values[i] != values[i - 1] ? 1 : 0;
+    return fmt::format(", {} reading{} of power", count, count == 1 ? "" : "s");
+  }
 
   bool still_right() {
     const std::optional<Verdict> verdict = task_.recheck();
@@ -145,21 +176,22 @@ class Haul {
   Paced& paced_;
   double start_s_;
   double steady_s_ = 0;
+  std::vector<double> ended_s_;  // when each sample ended, from the start
   std::optional<size_t> steady_at_;
 };
 
 }  // namespace
 
-std::string unsteady(const Series& telemetry) {
+std::string unsteady(const Series& telemetry, size_t samples) {
   for (const auto& [key, most] : {std::pair{"sm_clock_hz", kSteadyClock}, std::pair{"power_w", kSteadyPower}}) {
     const auto found = telemetry.find(key);
     if (found == telemetry.end()) continue;
-    if (found->second.size() < kSteadySamples) return fmt::format("{} samples of {}", found->second.size(), key);
-    const double band = half_band(found->second);
+    if (found->second.size() < samples) return fmt::format("{} samples of {}", found->second.size(), key);
+    const double band = half_band(found->second, samples);
     if (band > most) return fmt::format("{} ± {}", key, format_percent(band));
   }
   const bool enough = std::any_of(telemetry.begin(), telemetry.end(),
-                                  [](const auto& series) { return series.second.size() >= kSteadySamples; });
+                                  [&](const auto& series) { return series.second.size() >= samples; });
   return enough ? "" : "few samples";
 }
 

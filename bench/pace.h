@@ -30,15 +30,16 @@ struct Paced {
   bool has_sustained = false;
   std::map<std::string, std::vector<double>> burst_telemetry;  // one value a sample of each
   std::map<std::string, std::vector<double>> telemetry;
-  std::string pace;   // "steady after 0.31 s", "not steady after 1.00 s: sm_clock_hz ± 3.1 %"
-  std::string wrong;  // agreed: a result that changed while it ran
+  std::string pace;     // "steady after 640 ms, 5 readings of power", "not steady after 1.00 s: sm_clock_hz ± 3.1 %"
+  std::string wrong;    // agreed: a result that changed while it ran
+  double heated_s = 0;  // the sustained run, from its start to its last sample
   int64_t rechecks = 0;
 };
 
 // All ranks call it together; rank 0's telemetry and clock decide.
 Paced take_paced_samples(const Agreement& agreement, const PaceTask& task);
 
-// "" when clock and power stayed within a band over the last samples; otherwise what did not: "power_w ± 4.0 %".
-std::string unsteady(const std::map<std::string, std::vector<double>>& telemetry);
+// "" when clock and power stayed within a band over the last `samples`; otherwise what did not: "power_w ± 4.0 %".
+std::string unsteady(const std::map<std::string, std::vector<double>>& telemetry, size_t samples);
 
 }  // namespace farscale

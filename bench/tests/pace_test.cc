@@ -88,6 +88,37 @@ TEST(Pace, AWaveringClockEndsAtTheLimit) {
   EXPECT_GT(paced.sustained.slowest_s.size(), 50u);
 }
 
+// Between two of its readings, the same one again and again agrees with itself.
+TEST(Pace, AMeterThatReadsSeldomIsWaitedFor) {
+  Hot hot{.clock_hz = [](double) { return 1.5e9; }};
+  for (const bool settles : {true, false}) {
+    hot.now_s = hot.busy_s = 0;
+    PaceTask task = hot.task(kSampling);
+    task.telemetry = [&] {  // anew every 100 ms, and 5 % less each time until it settles
+      const double step = std::floor(hot.busy_s / 0.1);
+      return Telemetry{{"sm_clock_hz", 1.5e9},
+                       {"power_w", 700 - 35 * (settles ? std::min(step, 2.0) : step) + step / 100}};
+    };
+    const auto world = single_world();
+    const Paced paced = take_paced_samples(Agreement(*world), task);
+    if (settles) {
+      EXPECT_THAT(paced.pace, AllOf(StartsWith("steady after 6"), HasSubstr(" ms, 5 readings of power")));
+    } else {
+      EXPECT_THAT(paced.pace, AllOf(StartsWith("not steady after 1."), HasSubstr("power_w ±")));
+    }
+  }
+}
+
+TEST(Pace, AShortRunIsNotCalledSteady) {
+  Hot hot{.clock_hz = [](double) { return 1.5e9; }};
+  Sampling sampling = kSampling;
+  sampling.sustain_s = 0.3;
+  const auto world = single_world();
+  const Paced paced = take_paced_samples(Agreement(*world), hot.task(sampling));
+  EXPECT_THAT(paced.pace, AllOf(StartsWith("not steady after 30"), HasSubstr("less than 500 ms")));
+  EXPECT_NEAR(paced.heated_s, 0.3, 0.02);
+}
+
 TEST(Pace, WithoutTelemetryThereIsOneFigureAndNoPause) {
   Hot hot{.clock_hz = falling};
   PaceTask task = hot.task(kSampling);
@@ -118,11 +149,11 @@ TEST(Pace, AResultThatChangesEndsIt) {
 TEST(Pace, UnsteadySaysWhat) {
   const std::vector<double> steady(8, 1e9);
   std::vector<double> power(8, 600);
-  EXPECT_EQ(unsteady({{"sm_clock_hz", steady}, {"power_w", power}}), "");
+  EXPECT_EQ(unsteady({{"sm_clock_hz", steady}, {"power_w", power}}, 8), "");
   power.back() = 700;
-  EXPECT_EQ(unsteady({{"sm_clock_hz", steady}, {"power_w", power}}), "power_w ± 7.7 %");
-  EXPECT_EQ(unsteady({{"sm_clock_hz", {1e9}}}), "1 samples of sm_clock_hz");
-  EXPECT_EQ(unsteady({}), "few samples");
+  EXPECT_EQ(unsteady({{"sm_clock_hz", steady}, {"power_w", power}}, 8), "power_w ± 7.7 %");
+  EXPECT_EQ(unsteady({{"sm_clock_hz", {1e9}}}, 8), "1 samples of sm_clock_hz");
+  EXPECT_EQ(unsteady({}, 8), "few samples");
 }
 
 Record measured(const FakeBehaviour& behaviour) {
@@ -147,6 +178,9 @@ TEST(Pace, TheRecordKeepsBothAndFlagsThrottling) {
        .telemetry = {{"sm_clock_hz", 1.5e9}, {"power_w", 700}, {"throttle_reasons", 4}, {"throttle_sw_power_cap", 1}}});
   ASSERT_EQ(record.status, Status::kOk) << record.reason;
   EXPECT_EQ(record.settings.at("pace"), "sustained");
+  EXPECT_EQ(record.details.at("cool_s"), "0.2");
+  EXPECT_GT(std::stod(record.details.at("heated_s")), 0.4);
+  EXPECT_EQ(record.series_s.at("burst_rank_medians").size(), 1U);
   EXPECT_FALSE(record.series_s.at("burst").empty());
   for (const char* key : {"sm_clock_hz", "power_w", "throttle_reasons"}) {
     EXPECT_EQ(record.series_s.at(key).size(), record.samples_s.size()) << key;

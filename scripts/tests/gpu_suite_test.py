@@ -324,6 +324,7 @@ class Suite(unittest.TestCase):
             self.assertTrue((folder / "out" / "gemm.json").exists())
             self.assertIn("on 1 GPU(s)", done.stderr)  # of the fake's two
             if bare.exists():
+                self.assertIn("one GPU: NCCL only copies, at the host's pace, and no limit is judged", done.stdout)
                 self.assertRegex(done.stdout, r"ncclAllReduce 4 KiB +10\.\d* \S+ +[+-]0\.00 % .* within")
 
 
