@@ -320,6 +320,15 @@ TEST(PlanFile, FailureRatesOfOtherHardwareAreAssumed) {
     EXPECT_EQ(load_plan(name).failures.node_failures_per_day.evidence, Evidence::kAssumed) << name;
 }
 
+TEST(PlanFile, PowerStepsComeInTheOrderOfTheirDates) {
+  const auto second = [](const std::string& date) {
+    return with("[[site.hall]]", "[[site.power]]\nfrom = { date = " + date +
+                                     ", source = \"s\" }\nmegawatts = { value = 9, source = \"s\" }\n[[site.hall]]");
+  };
+  EXPECT_EQ(parse_plan(second("2024-06-01"), "x.toml").sites[0].power.size(), 2U);
+  EXPECT_THAT(mistake(second("2024-05-31")), AllOf(HasSubstr("plans/x.toml:23"), HasSubstr("order of their dates")));
+}
+
 TEST(PlanFile, GpusInServiceHaveAPrice) {
   const std::string there = with("fabric_share", "in_service = { value = 10, source = \"s\" }\nfabric_share");
   EXPECT_FALSE(parse_plan(there, "x.toml").sites[0].usd_per_gpu.has_value());  // the delivery's
