@@ -181,10 +181,11 @@ std::vector<std::string> verdicts(const SiteReport& site, const Plan& plan) {
     lines.push_back("Up to this size a larger job still delivers more.");
   }
   if (job.spares_needed_nodes.p50 > 0)
-    lines.push_back(fmt::format(
-        "99.9 % of failures find a spare at once with {} nodes of spares and repairs together; the plan has {}{}.",
-        count_range(job.spares_needed_nodes), count_range(job.spare_pool_nodes),
-        job.spare_pool_nodes.p50 < job.spares_needed_nodes.p50 ? ": too few" : ""));
+    lines.push_back(
+        fmt::format("Nodes, spares and repairs together, with which 99.9 % of failures find a spare at once: {}; the "
+                    "plan has {}{}.",
+                    count_range(job.spares_needed_nodes), count_range(job.spare_pool_nodes),
+                    job.spare_pool_nodes.p50 < job.spares_needed_nodes.p50 ? ": too few" : ""));
   if (!job.prediction.binding.empty())
     lines.push_back(fmt::format("A step takes {}, most of it {}; checkpoint every {}.",
                                 time_range(job.prediction.step_time_s), job.prediction.binding,
