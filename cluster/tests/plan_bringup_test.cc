@@ -187,7 +187,7 @@ TEST(BringUp, NodesAreWhole) {
   EXPECT_DOUBLE_EQ(days[3].in_service, 8 * 120);
   EXPECT_DOUBLE_EQ(days[99].in_service, 1000);
   EXPECT_DOUBLE_EQ(days[99].stored, 1);  // waits for the rest of its node
-  site.arrivals = {{0, 9, 40}};  // four a day: a node every second day
+  site.arrivals = {{0, 9, 40}};          // four a day: a node every second day
   site.first_pass_yield = 1;
   EXPECT_DOUBLE_EQ(days_of(site, 10)[2].in_service, 8);
   EXPECT_DOUBLE_EQ(days_of(site, 10)[2].stored, 4);
