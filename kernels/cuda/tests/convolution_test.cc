@@ -22,26 +22,14 @@ std::vector<ConvolutionProblem> small_convolutions(ConvolutionPass pass) {
   return {plain, strided, grouped, point, wide};
 }
 
-class Convolutions : public ::testing::TestWithParam<const char*> {
+class Convolutions : public ModuleTest {
  protected:
   void SetUp() override {
-    fake_ = std::string(GetParam()) == "fake" ? fake_controls() : nullptr;
-    auto backend = open_module_here(GetParam(), *world_);
-    if (!backend) GTEST_SKIP() << backend.reason();
-    backend_ = std::move(*backend);
+    ModuleTest::SetUp();
+    if (!backend_) return;
     auto first = backend_->prepare(small_convolutions(ConvolutionPass::kForward)[0], {});
     if (!first) GTEST_SKIP() << first.reason();
   }
-  void TearDown() override {
-    backend_.reset();
-    if (fake_ != nullptr) {
-      EXPECT_STREQ(fake_->alive(), "");
-    }
-  }
-
-  std::unique_ptr<World> world_ = single_world();
-  std::unique_ptr<Backend> backend_;
-  const fake::Controls* fake_ = nullptr;
 };
 
 TEST_P(Convolutions, EveryPassIsWhatPlainSumsGive) {
@@ -84,8 +72,7 @@ TEST_P(Convolutions, RunInTheArenaOfAStep) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Modules, Convolutions, ::testing::Values("fake", "cuda"),
-                         [](const auto& test) { return std::string(test.param); });
+INSTANTIATE_TEST_SUITE_P(Modules, Convolutions, ::testing::Values("fake", "cuda"), module_name);
 
 class FakeConvolutions : public FakeTest {};
 
