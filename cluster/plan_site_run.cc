@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <optional>
 
 #include "cluster/plan_draws.h"
 #include "kernels/error.h"
@@ -19,6 +21,21 @@ Evidence weakest_of(const std::vector<EvidenceLine>& lines) {
   Evidence evidence = Evidence::kMeasured;
   for (const EvidenceLine& line : lines) evidence = weakest(evidence, line.evidence);
   return evidence;
+}
+
+constexpr int64_t kShort = 5;  // days
+
+int64_t days_of(const Period& period) { return (period.until - period.from).count() + 1; }
+
+std::vector<Period> stretches(Day start, const std::vector<SiteDay>& days) {
+  std::vector<Period> result;
+  for (size_t d = 0; d < days.size(); ++d) {
+    const Day date = start + std::chrono::days(d);
+    if (result.empty() || result.back().bottleneck != days[d].bottleneck)
+      result.push_back({date, date, days[d].bottleneck});
+    result.back().until = date;
+  }
+  return result;
 }
 
 }  // namespace
@@ -130,23 +147,32 @@ SiteReport SiteRun::report() {
 
 int64_t SiteRun::jobs(double gpus) const { return curve_.jobs_for(gpus, plan_.training.jobs); }
 
-// Stretches of the nominal run with one bottleneck; stretches under five days join the one before.
+// Stretches of the nominal run with one bottleneck. Those under five days that follow each other are one, of what they
+// wait for on most days; together under five days they join the one before.
 std::vector<Period> SiteRun::periods() const {
   std::vector<Period> result;
-  for (size_t d = 0; d < nominal_days_.size(); ++d) {
-    const Day date = plan_.start + std::chrono::days(d);
-    const Bottleneck bottleneck = nominal_days_[d].bottleneck;
-    if (!result.empty() && result.back().bottleneck == bottleneck) {
-      result.back().until = date;
+  const auto add = [&result](const Period& period) {
+    const bool joins = !result.empty() && (result.back().bottleneck == period.bottleneck || days_of(period) < kShort);
+    if (joins)
+      result.back().until = period.until;
+    else
+      result.push_back(period);
+  };
+  std::optional<Period> mixed;
+  std::map<Bottleneck, int64_t> waits;
+  for (const Period& stretch : stretches(plan_.start, nominal_days_)) {
+    if (days_of(stretch) >= kShort) {
+      if (mixed) add(*mixed);
+      mixed.reset(), waits.clear();
+      add(stretch);
       continue;
     }
-    if (result.size() > 1 && (result.back().until - result.back().from).count() < 4) {
-      result.pop_back();
-      result.back().until = date;
-      if (result.back().bottleneck == bottleneck) continue;
-    }
-    result.push_back({date, date, bottleneck});
+    waits[stretch.bottleneck] += days_of(stretch);
+    const auto most =
+        std::max_element(waits.begin(), waits.end(), [](auto& x, auto& y) { return x.second < y.second; });
+    mixed = Period{mixed ? mixed->from : stretch.from, stretch.until, most->first};
   }
+  if (mixed) add(*mixed);
   return result;
 }
 
