@@ -124,6 +124,22 @@ TEST(PlanPower, SitesStayWithinALimitThatFalls) {
     EXPECT_LE(row.power_mw.p95, row.date < kStart + std::chrono::days(5) ? 1.25 : 0.01) << iso_date(row.date);
 }
 
+TEST(PlanPeriods, ShortStretchesMakeUpOne) {
+  Plan plan = simple_plan();
+  plan.sites[0].halls[0].ready = on(kStart);
+  plan.sites[0].pipeline.rack_per_day = exactly(250);
+  plan.sites[0].pipeline.burn_in_days = exactly(3);
+  plan.sites[0].pipeline.first_pass_yield = exactly(0.8);
+  plan.sites[0].pipeline.repair_days = exactly(2);
+  plan.sites[0].power = {{on(kStart), exactly(0.1)}, {on(kStart + std::chrono::days(20)), exactly(10)}};
+  const std::vector<Period> periods = run_plan(plan, {.draws = 0}, steady_machine).sites[0].periods;
+  const auto power = std::find_if(periods.begin(), periods.end(),
+                                  [](const Period& period) { return period.bottleneck == Bottleneck::kPower; });
+  ASSERT_LT(power + 1, periods.end());
+  EXPECT_EQ(iso_date(power->until), "2024-06-20");
+  EXPECT_EQ((power + 1)->bottleneck, Bottleneck::kBurnIn);  // three days each time, and two of repair
+}
+
 TEST(PlanPlaces, WhatIsInServiceNeedsThem) {
   Plan plan = simple_plan();
   plan.sites[0].in_service = exactly(500);  // the only hall is ready on day 30
