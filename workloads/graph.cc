@@ -32,8 +32,8 @@ double forward_flops(const Graph& graph, const Layer& layer) {
   const Shape& out = graph.shape(layer.output);
   if (layer.op == Op::kLinear) return 2.0 * double(out.rows()) * double(in.channels) * double(out.channels);
   const int64_t positions = layer.window.transposed ? in.rows() : out.rows();
-  return 2.0 * double(positions) * double(in.channels / layer.window.groups) * double(out.channels) *
-         double(layer.window.taps());
+  const int64_t depth = in.channels / layer.window.groups;
+  return 2.0 * double(positions) * double(depth) * double(out.channels) * double(layer.window.taps());
 }
 
 std::vector<bool> gradient_flows(const Graph& graph) {
@@ -52,7 +52,6 @@ std::vector<int> saved_tensors(const Layer& layer) {
     case Op::kConvolution:
     case Op::kDepthwise:
     case Op::kLinear:
-      return layer.frozen ? std::vector<int>{} : layer.inputs;
     case Op::kNorm:
       return layer.frozen ? std::vector<int>{} : layer.inputs;
     case Op::kAttention: {
