@@ -126,7 +126,7 @@ int LayerReader::input(const TomlTable& table) {
 }
 
 int LayerReader::publish(const std::string& id, const Outputs& outputs) {
-  for (const auto& [name, tensor] : outputs) publish(id + "." + name, tensor);
+  for (const auto& [name, tensor] : outputs) publish(fmt::format("{}.{}", id, name), tensor);
   return outputs.back().second;
 }
 
@@ -237,7 +237,7 @@ int LayerReader::replay(const TomlTable& table, const std::string& id) {
   }
   const std::map<std::string, int> names = names_;
   for (const auto& [name, tensor] : names) {
-    if (const auto to = moved.find(tensor); to != moved.end()) publish(id + "." + name, to->second);
+    if (const auto to = moved.find(tensor); to != moved.end()) publish(fmt::format("{}.{}", id, name), to->second);
   }
   return graph.layers.back().output;
 }
