@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <thread>
 
@@ -222,7 +224,12 @@ TEST_F(Host, DeviceSaysWhatItIs) {
 TEST_F(Host, TimesGrowWithTheRuns) {
   const auto operation = ready(GemmProblem{.m = 128, .n = 128, .k = 128}, warm_);
   const auto queue = backend_.open_queue(QueueRole::kCompute);
-  EXPECT_GT(backend_.time_s(*operation, *queue, 200), backend_.time_s(*operation, *queue, 1));
+  double few = INFINITY, many = INFINITY;  // the least of some: another process may have had the core
+  for (int i = 0; i < 9; ++i) {
+    few = std::min(few, backend_.time_s(*operation, *queue, 1));
+    many = std::min(many, backend_.time_s(*operation, *queue, 200));
+  }
+  EXPECT_GT(many, few);
 }
 
 // ---- Queues ----
