@@ -116,7 +116,7 @@ int64_t BurnInLuck::gap() {
 int64_t BurnInLuck::failures(int64_t nodes) {
   const int64_t before = seen_;
   seen_ += nodes;
-  if (even_) return int64_t(double(seen_) * share_ + 0.5) - int64_t(double(before) * share_ + 0.5);
+  if (even_) return std::llround(double(seen_) * share_) - std::llround(double(before) * share_);
   int64_t failed = 0;
   for (; next_ <= seen_; next_ += gap()) ++failed;
   return failed;

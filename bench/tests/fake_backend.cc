@@ -50,7 +50,7 @@ class FakeQueue final : public Queue {
 class FakeOperation final : public Operation {
  public:
   FakeOperation(std::shared_ptr<FakeState> state, Problem problem, const World* world)
-      : state_(std::move(state)), problem_(std::move(problem)), name_(name(problem_)), world_(world) {
+      : state_(std::move(state)), problem_(problem), name_(name(problem_)), world_(world) {
     ++state_->alive;
     ++state_->prepared;
   }
