@@ -8,7 +8,6 @@
 #include <cmath>
 #include <functional>
 #include <map>
-#include <set>
 #include <tuple>
 
 #include "cluster/backtest_fabric.h"
@@ -34,12 +33,12 @@ constexpr std::array<Estimate, kCount> kPrior = {{{0.35, 0.55, 0.80},       // a
                                                   {0.15, 0.40, 0.80},       // assumption: as above
                                                   {0.65, 0.82, 0.95},       // assumption: copies attain 0.85 to 0.93
                                                   {1.5e-6, 5e-6, 15e-6}}};  // assumption: start, tail and drain
-constexpr double kNinety = 1.645;    // standard deviations from the middle to the 5th and 95th percentile
-constexpr double kStepSigma = 0.10;  // of log time around the model, for the weight of the prior: assumption
-constexpr double kLeastShareSigma = 0.03;
-constexpr double kRobust = 0.15;  // residuals of log time beyond this lose their pull (Cauchy's weights)
+constexpr double kNinety = 1.645;          // standard deviations from the middle to the 5th and 95th percentile
+constexpr double kStepSigma = 0.10;        // of log time around the model, for the weight of the prior: assumption
+constexpr double kLeastShareSigma = 0.03;  // of the log of a share, and of whole steps: assumption
+constexpr double kRobust = 0.15;           // residuals of log time beyond this lose their pull (Cauchy's weights)
 constexpr int kIterations = 5;
-constexpr int kRangeDraws = 200;
+constexpr int kRangeDraws = 200;  // Monte Carlo draws of the range of one step
 
 Quantity& share_of(Efficiency& efficiency, size_t which) {
   switch (which) {
